@@ -1,0 +1,1 @@
+"""Compare ways of joining self-supervised learning and meta-learning, reproducibly."""

@@ -1,0 +1,1 @@
+"""Random changes of examples, for whole batches: one file per policy."""

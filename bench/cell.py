@@ -1,0 +1,115 @@
+"""The values that travel: a Cell and its StageSpecs go in, Events and Outcomes come out."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import rfc8785
+
+from bench.errors import UserError
+
+Json = Any  # what JSON can hold: None, bool, int, float, str, list and dict of these
+StageKind = Literal["pretrain", "metatrain", "evaluate"]
+TRAINED: tuple[StageKind, ...] = ("pretrain", "metatrain")
+
+
+def digest(value: Json) -> str:
+    """Hash a JSON value in its canonical form (RFC 8785): 64 hex digits."""
+    try:
+        return hashlib.sha256(rfc8785.dumps(value)).hexdigest()
+    except rfc8785.FloatDomainError as error:
+        raise UserError("a parameter", str(error), "Use a finite number.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """One unit of work: a stage function receives exactly this value, and its hash is its key.
+
+    ``inputs`` is JSON: plug-ins as ``{"name", "revision", "params"}``, data as ``{"name",
+    "params", "digest"}``, budgets, seed coordinates, and under ``needs`` the keys of the stages
+    it builds on (a role to a key, or to None).
+    """
+
+    kind: StageKind
+    inputs: Mapping[str, Json]
+
+    @cached_property
+    def key(self) -> str:
+        """64 hex digits that change when, and only when, something that decides the result does."""
+        return digest({"kind": self.kind, "inputs": dict(self.inputs)})
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of the stages that must be finished first."""
+        return tuple(key for key in self.inputs["needs"].values() if key is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One combination of every axis, seed included: a path through stages, and its coordinates.
+
+    ``stages`` maps a stage kind to its key; every cell has ``evaluate``. ``params`` holds every
+    resolved parameter by its dotted name (``meta.order``), defaults included.
+    """
+
+    variant: str
+    data: str
+    encoder: str
+    pretext: str
+    init: str
+    tasks: str
+    auxiliary: str
+    meta: str
+    norm: str
+    labels: Literal["none", "validation", "train"]
+    ways: int
+    shots: int
+    seed: int
+    control: str = ""
+    params: Mapping[str, Json] = field(default_factory=dict)
+    stages: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Readable and unique within a suite: ``simclr + maml/5-way 1-shot/seed 0``."""
+        return f"{self.variant}/{self.ways}-way {self.shots}-shot/seed {self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A stage's process has begun, at training step ``step`` (above 0 when it resumes)."""
+
+    key: str
+    step: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Values (losses, accuracies) at a step of a running stage."""
+
+    key: str
+    step: int
+    total: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A stage lies whole in the store."""
+
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A stage ended without a result; the store keeps this too."""
+
+    key: str
+    reason: str
+    traceback: str = ""
+
+
+Event = Started | Progress | Finished | Failed

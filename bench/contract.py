@@ -1,0 +1,291 @@
+"""What a plug-in is: the abstract classes that every method file fills in.
+
+A plug-in is a frozen keyword-only dataclass whose fields are its hyper-parameters. It is
+stateless, and holds nothing but the method: no device, no logging, no global seed.
+
+Shapes: B inputs, C channels, H height, W width, D features, N ways.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import ConfigDict
+from torch import Generator, Tensor, nn
+
+Tensors = Mapping[str, Tensor]
+Norm = Literal["running", "support", "transductive"]
+Shape = tuple[int, ...]  # of one example, without the batch: (C, H, W) for images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a plug-in may look at when it is asked whether a combination makes sense."""
+
+    shape: Shape
+    norm: Norm
+    ways: int
+    task_ways: int | None = None  # of meta-training tasks; None where nothing is meta-trained
+
+
+class AbstractPlugin(ABC):
+    """What every plug-in has: a source, a revision, and the right to decline a combination."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+    reference: ClassVar[str]  # "arXiv:1703.03400" or "doi:10...": the bibliography is made from it
+    revision: ClassVar[int] = 1  # raised when the method's numbers change on purpose
+
+    def declines(self, setting: Setting) -> str | None:
+        """Return why this combination makes no sense, or None; the plan prints the reason."""
+        return None
+
+
+class AbstractTrained(AbstractPlugin):
+    """A plug-in whose steps the engine takes: it owns the optimizer, the plug-in the settings."""
+
+    optimizer: ClassVar[Literal["adam", "sgd"]] = "adam"
+    rate: float  # the optimizer's learning rate at its highest
+
+    def schedule(self, progress: float) -> float:
+        """Return the factor on ``rate`` when ``progress`` (in [0, 1)) of the steps are done."""
+        return 1.0
+
+
+# --- data and encoders ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """What a data source reads: examples grouped by class, and which split a class is in."""
+
+    arrays: Mapping[str, np.ndarray]  # class name -> uint8 examples, one shape for all
+    splits: Mapping[str, tuple[str, ...]]  # train, val, test -> class names; disjoint
+
+
+class AbstractData(AbstractPlugin):
+    """A source of examples with disjoint train, val and test classes."""
+
+    augment: ClassVar[str] = "none"  # the policy that suits this source, unless a suite names one
+    digest: ClassVar[str | None] = None  # what the whole set must hash to, where that is known
+
+    @abstractmethod
+    def read(self, root: Path | None) -> Examples:
+        """Read everything below ``root`` (None: no root folder is set).
+
+        Raises:
+            UserError: the set is not there or not whole; says what to fetch, where to put it.
+        """
+
+    @abstractmethod
+    def fingerprint(self, root: Path | None) -> str:
+        """Return what changes when ``read`` would return something else, without reading it all.
+
+        Raises:
+            UserError: as for ``read``.
+        """
+
+
+class AbstractEncoder(AbstractPlugin):
+    """A network that turns one example into a vector.
+
+    Batch normalisation is written as ``nn.BatchNorm2d`` (or 1d): the engine decides whose
+    statistics it uses.
+    """
+
+    @abstractmethod
+    def module(self, shape: Shape) -> nn.Module:
+        """Return a module from [B, *shape] to [B, D]."""
+
+
+class AbstractAugment(AbstractPlugin):
+    """A random change of examples that keeps what they are."""
+
+    @abstractmethod
+    def __call__(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        """Return changed copies of a whole batch in [0, 1], each with draws of its own."""
+
+
+# --- pretext tasks -------------------------------------------------------------------------
+
+
+class AbstractNetwork(ABC):
+    """What a pretext task is handed: encoder, its own head, the suite's augmentation."""
+
+    @abstractmethod
+    def encode(self, x_BCHW: Tensor) -> Tensor:
+        """Return features [B, D]."""
+
+    @abstractmethod
+    def head(self, z_BD: Tensor) -> Tensor:
+        """Apply the layers that the pretext's ``head`` built."""
+
+    @abstractmethod
+    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        """Return one view of each example."""
+
+    @property
+    @abstractmethod
+    def params(self) -> Tensors:
+        """What is being trained: ``encoder.*`` and ``head.*``."""
+
+
+class AbstractPretext(AbstractTrained):
+    """A self-supervised objective. It is never handed a label, so it cannot use one."""
+
+    views: ClassVar[int]  # forward passes of the encoder for each example of a batch
+    batch_size: int
+
+    @abstractmethod
+    def head(self, width: int, shape: Shape) -> nn.Module:
+        """Return the layers on top of ``width`` features; the engine seeds their initialisation."""
+
+    def state(self, net: AbstractNetwork) -> Tensors:
+        """Return tensors that are carried from step to step but not trained (queues, averages)."""
+        return {}
+
+    @abstractmethod
+    def loss(
+        self, net: AbstractNetwork, state: Tensors, x_BCHW: Tensor, rng: Generator
+    ) -> tuple[Tensor, Tensors]:
+        """Return a scalar loss, and the next state; every random draw comes from ``rng``."""
+
+
+# --- tasks and meta-algorithms -------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskShape:
+    """Ways (classes), shots (support examples a class) and queries (a class) of a task."""
+
+    ways: int
+    shots: int
+    queries: int
+
+    @property
+    def num_support(self) -> int:
+        """Support examples in all."""
+        return self.ways * self.shots
+
+    @property
+    def num_queries(self) -> int:
+        """Query examples in all."""
+        return self.ways * self.queries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Support and query of one task: examples in [0, 1], labels in [0, ways).
+
+    Support is ordered by shot first: examples 0 to N-1 are the first shot of each class.
+    """
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    query_y: Tensor
+    ways: int
+
+
+class AbstractSource(ABC):
+    """What a task source draws from: the training examples of a suite's data."""
+
+    num_examples: int
+
+    @abstractmethod
+    def examples(self, index: Tensor) -> Tensor:
+        """Gather examples as floats in [0, 1]."""
+
+    @abstractmethod
+    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        """Return one view of each example, by the suite's policy."""
+
+    @abstractmethod
+    def classes(self) -> tuple[Tensor, Tensor]:
+        """Return the examples of each class, [classes, most], padded with -1, and their number.
+
+        Raises:
+            PermissionError: the task source does not say ``uses_labels``.
+        """
+
+
+class AbstractTasks(AbstractPlugin):
+    """Where meta-training tasks come from."""
+
+    uses_labels: ClassVar[bool]
+    ways: int | None  # None: what the meta-algorithm trains with by default
+    shots: int | Literal["match"] | None  # "match": the suite's test shots
+    queries: int | None
+
+    @abstractmethod
+    def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
+        """Draw one task; every random draw comes from ``rng``."""
+
+    def default_shots(self) -> int | None:
+        """Return the shots this source implies, or None: the meta-algorithm's."""
+        return None
+
+
+class AbstractLearner(ABC):
+    """The encoder and the head of a meta-algorithm, as functions of their parameters.
+
+    ``params`` holds ``encoder.*`` and ``head.*``. Whose batch statistics are used is the
+    suite's choice (``norm``), made here and never by a method.
+    """
+
+    @abstractmethod
+    def embed(self, params: Tensors, x_BCHW: Tensor) -> Tensor:
+        """Return features [B, D] of a support set, normalised by itself or running statistics."""
+
+    @abstractmethod
+    def embed_both(
+        self, params: Tensors, support_x: Tensor, query_x: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return features of a support and of its query set."""
+
+    @abstractmethod
+    def head(self, params: Tensors, z_BD: Tensor) -> Tensor:
+        """Apply the layers that the method's ``head`` built."""
+
+
+class AbstractMeta(AbstractTrained):
+    """A meta-learning algorithm, written for one task as pure functions."""
+
+    trains: ClassVar[bool] = True  # False: nothing is meta-trained, only the test-time part exists
+    norm: ClassVar[Norm] = "support"  # the default mode for this method
+    transductive: ClassVar[bool] = False  # a prediction depends on the other queries
+    frozen_encoder: ClassVar[bool] = False  # at test the encoder is used as it is, only embedded
+    second_order: bool = False  # differentiates through its own gradient steps
+    tasks_per_step: int
+    train_ways: int | None  # default ways of meta-training tasks; None: the suite's ways
+    train_shots: int
+    train_queries: int
+
+    def head(self, width: int, ways: int) -> nn.Module | None:
+        """Return layers of the method's own on ``width`` features; the engine seeds them."""
+        return None
+
+    @abstractmethod
+    def meta_gradient(
+        self, learner: AbstractLearner, params: Tensors, task: Task
+    ) -> tuple[Tensor, Tensors]:
+        """Return this task's query loss, and the direction the optimizer is to descend."""
+
+    @abstractmethod
+    def adapt(
+        self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
+    ) -> Iterator[Tensors]:
+        """Yield parameters after 0, 1, 2, ... steps on a support set; the engine stops asking.
+
+        A method with nothing to adapt yields once.
+        """
+
+    @abstractmethod
+    def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
+        """Return scores [queries, N] after adaptation; ``task.query_y`` must not be read."""
+
+    @abstractmethod
+    def examples_per_task(self, shape: TaskShape) -> int:
+        """Return how many examples pass the encoder in one ``meta_gradient``: the budget's unit."""

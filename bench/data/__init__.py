@@ -1,0 +1,1 @@
+"""Sources of examples: one file per data set, the name in a suite."""

@@ -1,0 +1,1 @@
+"""Networks from an example to a vector: one file per encoder."""

@@ -1,0 +1,71 @@
+"""The shared test bank: which examples make up test episode e, whoever is tested.
+
+Episode e derives from (data digest, split, ways, queries, e) and names neither a method nor a
+seed. Queries are drawn first, so the 1-shot supports are subsets of the 5-shot ones. Only
+``Philox.random_raw`` and argsort are used, since numpy may change its higher-level draws.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.seeds import derive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bank:
+    """Test episodes: E episodes, N ways, K shots, Q queries.
+
+    ``support_ENK`` and ``query_ENQ`` are positions in the split (examples sorted by class).
+    ``digest`` covers every draw, beyond the K shots too: it is one for all shots of a suite.
+    """
+
+    support_ENK: np.ndarray
+    query_ENQ: np.ndarray
+    digest: str
+
+
+def draw_bank(
+    counts: Sequence[int],
+    *,
+    data_digest: str,
+    split: str,
+    ways: int,
+    shots: int,
+    queries: int,
+    episodes: int,
+) -> Bank:
+    """Draw the bank of a split whose classes hold ``counts`` examples each.
+
+    Raises:
+        ValueError: more ways than classes, or shots + queries beyond the smallest class.
+    """
+    if ways > len(counts):
+        raise ValueError(f"{ways} ways, but {split} has {len(counts)} classes")
+    if shots + queries > min(counts):
+        raise ValueError(
+            f"{shots} shots + {queries} queries, but a class of {split} has {min(counts)} examples"
+        )
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    support = np.empty((episodes, ways, shots), np.int64)
+    query = np.empty((episodes, ways, queries), np.int64)
+    total = hashlib.sha256()
+    for episode in range(episodes):
+        stream = np.random.Philox(
+            key=derive("test episode", data_digest, split, ways, queries, episode)
+        )
+        chosen = _order(stream, len(counts))[:ways]
+        total.update(chosen.astype("<i8").tobytes())
+        for label, number in enumerate(chosen):
+            order = _order(stream, counts[number])
+            total.update(order.astype("<i8").tobytes())
+            query[episode, label] = first[number] + order[:queries]
+            support[episode, label] = first[number] + order[queries : queries + shots]
+    return Bank(support_ENK=support, query_ENQ=query, digest=total.hexdigest())
+
+
+def _order(stream: np.random.Philox, count: int) -> np.ndarray:
+    """Return a random order of ``count`` things."""
+    return np.argsort(stream.random_raw(count), kind="stable")

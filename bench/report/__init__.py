@@ -1,0 +1,1 @@
+"""From the store to markdown, figures and tables."""
