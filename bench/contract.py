@@ -7,18 +7,39 @@ Shapes: B inputs, C channels, H height, W width, D features, N ways.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+import torch
 from pydantic import ConfigDict
 from torch import Generator, Tensor, nn
 
 Tensors = Mapping[str, Tensor]
 Norm = Literal["running", "support", "transductive"]
+Loss = Callable[[Tensors], Tensor]
 Shape = tuple[int, ...]  # of one example, without the batch: (C, H, W) for images
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskShape:
+    """Ways (classes), shots (support examples a class) and queries (a class) of a task."""
+
+    ways: int
+    shots: int
+    queries: int
+
+    @property
+    def num_support(self) -> int:
+        """Support examples in all."""
+        return self.ways * self.shots
+
+    @property
+    def num_queries(self) -> int:
+        """Query examples in all."""
+        return self.ways * self.queries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +49,7 @@ class Setting:
     shape: Shape
     norm: Norm
     ways: int
-    task_ways: int | None = None  # of meta-training tasks; None where nothing is meta-trained
+    task: TaskShape | None = None  # of meta-training tasks; None where nothing is meta-trained
 
 
 class AbstractPlugin(ABC):
@@ -157,25 +178,6 @@ class AbstractPretext(AbstractTrained):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskShape:
-    """Ways (classes), shots (support examples a class) and queries (a class) of a task."""
-
-    ways: int
-    shots: int
-    queries: int
-
-    @property
-    def num_support(self) -> int:
-        """Support examples in all."""
-        return self.ways * self.shots
-
-    @property
-    def num_queries(self) -> int:
-        """Query examples in all."""
-        return self.ways * self.queries
-
-
-@dataclass(frozen=True, kw_only=True)
 class Task:
     """Support and query of one task: examples in [0, 1], labels in [0, ways).
 
@@ -193,6 +195,7 @@ class AbstractSource(ABC):
     """What a task source draws from: the training examples of a suite's data."""
 
     num_examples: int
+    device: torch.device
 
     @abstractmethod
     def examples(self, index: Tensor) -> Tensor:
@@ -215,17 +218,14 @@ class AbstractTasks(AbstractPlugin):
     """Where meta-training tasks come from."""
 
     uses_labels: ClassVar[bool]
+    default_shots: ClassVar[int | None] = None  # None: the meta-algorithm's
     ways: int | None  # None: what the meta-algorithm trains with by default
-    shots: int | Literal["match"] | None  # "match": the suite's test shots
+    shots: int | Literal["match"] | None  # "match": the suite's test shots; None: as for ways
     queries: int | None
 
     @abstractmethod
     def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
         """Draw one task; every random draw comes from ``rng``."""
-
-    def default_shots(self) -> int | None:
-        """Return the shots this source implies, or None: the meta-algorithm's."""
-        return None
 
 
 class AbstractLearner(ABC):
@@ -249,29 +249,23 @@ class AbstractLearner(ABC):
     def head(self, params: Tensors, z_BD: Tensor) -> Tensor:
         """Apply the layers that the method's ``head`` built."""
 
+    @abstractmethod
+    def gradient(
+        self, loss: Loss, params: Tensors, *, differentiable: bool = False
+    ) -> tuple[Tensor, Tensors]:
+        """Return the loss and its gradient with respect to ``params``.
 
-class AbstractMeta(AbstractTrained):
-    """A meta-learning algorithm, written for one task as pure functions."""
+        ``differentiable``: the gradient is itself a function of ``params`` that an outer
+        ``gradient`` sees through (second order); else it is a constant.
+        """
 
-    trains: ClassVar[bool] = True  # False: nothing is meta-trained, only the test-time part exists
+
+class AbstractMeta(AbstractPlugin):
+    """What happens at test time: adapt to a support set, predict its queries."""
+
     norm: ClassVar[Norm] = "support"  # the default mode for this method
     transductive: ClassVar[bool] = False  # a prediction depends on the other queries
-    frozen_encoder: ClassVar[bool] = False  # at test the encoder is used as it is, only embedded
-    second_order: bool = False  # differentiates through its own gradient steps
-    tasks_per_step: int
-    train_ways: int | None  # default ways of meta-training tasks; None: the suite's ways
-    train_shots: int
-    train_queries: int
-
-    def head(self, width: int, ways: int) -> nn.Module | None:
-        """Return layers of the method's own on ``width`` features; the engine seeds them."""
-        return None
-
-    @abstractmethod
-    def meta_gradient(
-        self, learner: AbstractLearner, params: Tensors, task: Task
-    ) -> tuple[Tensor, Tensors]:
-        """Return this task's query loss, and the direction the optimizer is to descend."""
+    frozen_encoder: ClassVar[bool] = False  # at test the encoder is only embedded with, unchanged
 
     @abstractmethod
     def adapt(
@@ -284,8 +278,28 @@ class AbstractMeta(AbstractTrained):
 
     @abstractmethod
     def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
-        """Return scores [queries, N] after adaptation; ``task.query_y`` must not be read."""
+        """Return scores [queries, N] with adapted ``params``; must not read ``task.query_y``."""
+
+
+class AbstractMetaTrained(AbstractMeta, AbstractTrained):
+    """A meta-learning algorithm, written for one task as pure functions."""
+
+    second_order: bool = False  # differentiates through its own gradient steps
+    tasks_per_step: int
+    task_ways: int | None  # of the tasks it trains on by default; None: the suite's ways
+    task_shots: int
+    task_queries: int
+
+    def head(self, width: int, ways: int) -> nn.Module:
+        """Return trained layers on top of ``width`` features; the engine seeds them."""
+        return nn.Identity()
+
+    @abstractmethod
+    def meta_gradient(
+        self, learner: AbstractLearner, params: Tensors, task: Task
+    ) -> tuple[Tensor, Tensors]:
+        """Return this task's loss, and the direction the optimizer is to descend."""
 
     @abstractmethod
     def examples_per_task(self, shape: TaskShape) -> int:
-        """Return how many examples pass the encoder in one ``meta_gradient``: the budget's unit."""
+        """Return how many examples ``meta_gradient`` passes to the learner: the budget's unit."""

@@ -1,9 +1,16 @@
-"""What a suite comes to: cells and the stages they share."""
+"""What a suite comes to: cells and the stages they share. Pure: it can be read before it costs."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
 
-from bench.cell import Cell, Json, StageSpec
+from bench.catalogue import card
+from bench.cell import Cell, Json, StageSpec, digest
+from bench.errors import UserError, suggest
+from bench.graph import path_of, readouts
+from bench.suite import Choice, Combination, Suite
+from bench.variant import FactsOf, Variant, label_all, refuse_impossible, resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,3 +72,260 @@ class Plan:
             settings=value["settings"],
             cards=value["cards"],
         )
+
+
+def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
+    """Resolve a suite into cells and stages, in running order.
+
+    Raises:
+        UserError: an unknown plug-in, a bad parameter, sizes that the data cannot fill, equal
+            variants, a baseline that matches no variant or several.
+    """
+    variants, dropped = _variants(suite, facts_of)
+    baseline, warnings = _baselines(suite, variants)
+    variants = _only(suite, variants, set(baseline.values()))
+    cells: list[Cell] = []
+    stages: dict[str, StageSpec] = {}
+    for seed in suite.seeds:
+        for variant in variants:
+            for shots in suite.shots:
+                cell, path = path_of(variant, shots, seed, suite.evaluate)
+                cells.append(cell)
+                stages |= {spec.key: spec for spec in path}
+    return Plan(
+        name=suite.name,
+        cells=tuple(cells),
+        stages=stages,
+        dropped=tuple(dropped),
+        warnings=tuple(warnings),
+        settings=_settings(suite, variants, baseline),
+        cards=_cards(variants),
+    )
+
+
+def _variants(suite: Suite, facts_of: FactsOf) -> tuple[list[Variant], list[Dropped]]:
+    """Return every variant once, labelled, controls included, and what was dropped."""
+    kept: list[Variant] = []
+    dropped: list[Dropped] = []
+    for combination in suite.combinations:
+        variant = resolve(combination, facts_of)
+        if isinstance(variant, Variant):
+            kept.append(variant)
+        else:
+            dropped.append(Dropped(variant=_asked(combination), reason=variant))
+    if not kept:
+        reasons = "; ".join(f"{one.variant}: {one.reason}" for one in dropped)
+        raise UserError(suite.where("grid"), f"no combination is left ({reasons})", "Change one.")
+    kept = label_all(_with_controls(suite, _distinct(kept, dropped), facts_of))
+    _refuse_equal_labels(kept)
+    for variant in kept:
+        refuse_impossible(variant, suite)
+    return kept, dropped
+
+
+def _asked(combination: Combination) -> str:
+    if combination.label:
+        return combination.label
+    return ", ".join(f"{axis}: {choice.name}" for axis, choice in combination.axes.items())
+
+
+def _distinct(variants: list[Variant], dropped: list[Dropped]) -> list[Variant]:
+    """Drop grid points that come to the same; two variants that were named may not."""
+    seen: dict[str, Variant] = {}
+    for variant in variants:
+        identity = digest(variant.identity)
+        other = seen.setdefault(identity, variant)
+        if other is variant:
+            continue
+        if variant.named:
+            raise UserError(
+                variant.where,
+                f"{variant.label!r} comes to the same as what stands at {other.where}",
+                "Remove one, or change a parameter.",
+            )
+        axes = ", ".join(f"{axis}: {name}" for axis, name in variant.names.items())
+        dropped.append(Dropped(variant=axes, reason="it comes to the same as another grid point"))
+    return list(seen.values())
+
+
+CONTROLS: Mapping[str, Mapping[str, Choice]] = {
+    "random_init": {
+        "meta": Choice(name="none", params={}, where="the control random_init"),
+    },
+    "pixel_neighbour": {
+        "encoder": Choice(name="pixels", params={}, where="the control pixel_neighbour"),
+        "meta": Choice(
+            name="none", params={"head": "neighbour"}, where="the control pixel_neighbour"
+        ),
+    },
+}
+"""Controls as the axes that make them; those that they do not name are the suite's."""
+
+
+def _with_controls(suite: Suite, variants: list[Variant], facts_of: FactsOf) -> list[Variant]:
+    """Add the controls; a variant of the grid that is one of them becomes it."""
+    found = {digest(one.identity): one for one in variants}
+    for control in dict.fromkeys(("random_init", *suite.controls)):
+        for combination in _bases(suite):
+            axes = {
+                axis: combination.axes[axis]
+                for axis in ("data", "encoder")
+                if axis in combination.axes
+            }
+            base = replace(
+                combination,
+                label=None,
+                axes={**axes, **CONTROLS[control]},
+                norm=None,
+                where=f"the control {control}",
+            )
+            made = resolve(base, facts_of)
+            assert isinstance(made, Variant), made
+            same = found.get(digest(made.identity))
+            found[digest(made.identity)] = replace(same or made, control=control)
+    return list(found.values())
+
+
+def _bases(suite: Suite) -> Iterable[Combination]:
+    """Return one combination for each data, encoder, ways and augmentation of a suite."""
+    bases: dict[Json, Combination] = {}
+    for one in suite.combinations:
+        axes = [
+            (one.axes[axis].name, digest(one.axes[axis].params))
+            for axis in ("data", "encoder")
+            if axis in one.axes
+        ]
+        bases.setdefault((*axes, one.ways, one.augment.name if one.augment else ""), one)
+    return bases.values()
+
+
+def _refuse_equal_labels(variants: Sequence[Variant]) -> None:
+    seen: dict[tuple[str, str, int], Variant] = {}
+    for one in variants:
+        place = (one.label, digest(one.described("data")), one.ways)
+        other = seen.setdefault(place, one)
+        if other is not one:
+            raise UserError(
+                one.where,
+                f"two variants are called {one.label!r} (the other: {other.where})",
+                "Give one a label of its own under variants.",
+            )
+
+
+def _baselines(suite: Suite, variants: Sequence[Variant]) -> tuple[dict[str, str], list[str]]:
+    """Return each class of labels' baseline, and a note for each that the suite left open."""
+    classes = list(dict.fromkeys(one.labels for one in variants))
+    found: dict[str, str] = {}
+    for labels, pattern in suite.baseline.items():
+        label = _match(pattern, suite.baseline_where[labels], variants, labels)
+        own = next(one.labels for one in variants if one.label == label)
+        if labels not in ("*", own):
+            raise UserError(
+                suite.baseline_where[labels],
+                f"the baseline of the class {labels!r} is {label!r}, which saw labels: {own}",
+                f"Name a variant of that class: {_of_class(variants, labels) or 'there is none'}.",
+            )
+        found[own] = label
+    notes = []
+    for labels in classes:
+        if labels not in found:
+            found[labels] = _usual_baseline(labels, variants)
+            notes.append(
+                f"no baseline is given for rows with labels: {labels}; {found[labels]!r} is taken"
+            )
+    return found, notes
+
+
+def _of_class(variants: Sequence[Variant], labels: str) -> str:
+    return ", ".join(dict.fromkeys(one.label for one in variants if one.labels == labels))
+
+
+def _match(
+    pattern: str | Mapping[str, Choice], where: str, variants: Sequence[Variant], labels: str
+) -> str:
+    """Return the one label that a baseline's pattern matches."""
+    if isinstance(pattern, str):
+        matching = {one.label for one in variants if pattern in (one.label, one.control)}
+        works = suggest(pattern, {one.label for one in variants})
+    else:
+        matching = {
+            one.label
+            for one in variants
+            if labels in ("*", one.labels) and all(_is(one, *item) for item in pattern.items())
+        }
+        works = f"Variants: {', '.join(dict.fromkeys(one.label for one in variants))}."
+    if len(matching) != 1:
+        shown = "no variant" if not matching else f"several variants, {', '.join(sorted(matching))}"
+        raise UserError(where, f"this baseline matches {shown}", works)
+    return matching.pop()
+
+
+def _is(variant: Variant, axis: str, choice: Choice) -> bool:
+    """Whether a variant has this value on an axis, in every parameter that is given."""
+    if axis == "init":
+        return variant.init == choice.name
+    described = variant.described(axis)
+    if described is None or choice.name == "none":
+        return (variant.names.get(axis, "none")) == choice.name
+    params = described["params"]
+    return bool(
+        described["name"] == choice.name
+        and all(params.get(key) == value for key, value in choice.params.items())
+    )
+
+
+def _usual_baseline(labels: str, variants: Sequence[Variant]) -> str:
+    own = [one for one in variants if one.labels == labels]
+    usual = [one for one in own if one.control == "random_init" or one.names["meta"] == "protonet"]
+    plain = [one for one in usual if "pretext" not in one.plugins]
+    return (plain or usual or own)[0].label
+
+
+def _only(suite: Suite, variants: list[Variant], baselines: set[str]) -> list[Variant]:
+    """Keep what ``--only`` names, beside the baselines and the floor."""
+    if suite.only is None:
+        return variants
+    patterns = [pattern.strip() for pattern in suite.only.split(",")]
+    for pattern in patterns:
+        if not any(fnmatchcase(one.label, pattern) for one in variants):
+            raise UserError(
+                "--only",
+                f"{pattern!r} matches no variant",
+                suggest(pattern, {one.label for one in variants}),
+            )
+    return [
+        one
+        for one in variants
+        if one.label in baselines
+        or one.control == "random_init"
+        or any(fnmatchcase(one.label, pattern) for pattern in patterns)
+    ]
+
+
+def _settings(
+    suite: Suite, variants: Sequence[Variant], baseline: Mapping[str, str]
+) -> dict[str, Json]:
+    return {
+        "file": suite.file,
+        "source": suite.source,
+        "source_sha256": hashlib.sha256(suite.source.encode()).hexdigest(),
+        "margin": suite.margin,
+        "baseline": dict(baseline),
+        "seeds": list(suite.seeds),
+        "shots": list(suite.shots),
+        "ways": sorted({one.ways for one in variants}),
+        "episodes": suite.evaluate.episodes,
+        "queries": suite.evaluate.queries,
+        "test_steps": suite.evaluate.test_steps,
+        "readouts": readouts(suite.evaluate.test_steps),
+        "data": {one.names["data"]: one.facts.digest for one in variants},
+        "budget_overridden": [one.label for one in variants if one.budget_overridden],
+    }
+
+
+def _cards(variants: Sequence[Variant]) -> dict[str, Json]:
+    return {
+        f"{axis}/{one.names[axis]}": card(axis, one.names[axis], plugin)
+        for one in variants
+        for axis, plugin in one.plugins.items()
+    }

@@ -1,0 +1,295 @@
+"""From a name in a suite to a plug-in: this package's files, and entry points of any other."""
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cell import Json
+from bench.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from bench.contract import AbstractPlugin
+
+KINDS = ("pretext", "meta", "tasks", "encoder", "data", "augment")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A name in a suite, and where its class lives; nothing is imported yet."""
+
+    kind: str
+    name: str
+    origin: str  # the module, or module:Class of an installed package
+    path: Path | None  # its source file, where that can be told without importing
+    package: str = "bench"
+    entry_point: EntryPoint | None = None
+
+
+@cache
+def entries(kind: str) -> Mapping[str, Entry]:
+    """List every plug-in of a kind by name; imports none.
+
+    Raises:
+        UserError: two packages give one name.
+    """
+    found = {
+        path.stem: Entry(kind=kind, name=path.stem, origin=f"bench.{kind}.{path.stem}", path=path)
+        for path in sorted((Path(__file__).parent / kind).glob("[!_]*.py"))
+    }
+    for point in entry_points(group=f"bench.{kind}"):
+        if point.name in found:
+            raise UserError(
+                f"{kind}/{point.name}",
+                f"two packages give this name: {found[point.name].origin} and {point.value}",
+                "Uninstall one, or rename its entry point.",
+            )
+        package = point.dist.name if point.dist else point.module
+        found[point.name] = Entry(
+            kind=kind,
+            name=point.name,
+            origin=point.value,
+            path=_source_of(point),
+            package=package,
+            entry_point=point,
+        )
+    return found
+
+
+def _source_of(point: EntryPoint) -> Path | None:
+    """Return the file of an entry point's module, without importing its package."""
+    if point.module in sys.modules:
+        origin = sys.modules[point.module].__file__
+        return Path(origin) if origin else None
+    top, *rest = point.module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        return None
+    if not rest:
+        return Path(spec.origin)
+    base = Path(spec.origin).parent.joinpath(*rest)
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+
+
+def find(kind: str, name: str, where: str) -> Entry:
+    """Look a plug-in up; raises UserError with the nearest names when there is none."""
+    known = entries(kind)
+    if name not in known:
+        raise UserError(where, f"no {kind} is named {name!r}", suggest(name, known))
+    return known[name]
+
+
+@cache
+def load_class(kind: str, name: str) -> type["AbstractPlugin"]:
+    """Import a plug-in's class and check its outer form.
+
+    Raises:
+        UserError: it cannot be imported, or is not a concrete plug-in of its kind.
+    """
+    entry = find(kind, name, f"{kind}/{name}")
+    where = f"{kind}/{name} ({entry.origin})"
+    try:
+        if entry.entry_point is not None:
+            found = entry.entry_point.load()
+        else:
+            found = _only_class(importlib.import_module(entry.origin), where)
+    except UserError:
+        raise
+    except Exception as error:  # a third party's module may raise anything while it is imported
+        raise UserError(
+            where, f"it cannot be imported: {type(error).__name__}: {error}", "Mend the package."
+        ) from error
+    return _checked(found, kind, where)
+
+
+def _only_class(module: object, where: str) -> object:
+    name = getattr(module, "__name__", "")
+    classes = [
+        cls
+        for cls_name, cls in inspect.getmembers(module, inspect.isclass)
+        if cls.__module__ == name and not cls_name.startswith("_")
+    ]
+    if len(classes) != 1:
+        names = ", ".join(cls.__name__ for cls in classes) or "none"
+        raise UserError(where, f"public classes: {names}", "Define exactly one in the file.")
+    return classes[0]
+
+
+def _checked(found: object, kind: str, where: str) -> type["AbstractPlugin"]:
+    from bench import contract
+
+    base: type[contract.AbstractPlugin] = {
+        "pretext": contract.AbstractPretext,
+        "meta": contract.AbstractMeta,
+        "tasks": contract.AbstractTasks,
+        "encoder": contract.AbstractEncoder,
+        "data": contract.AbstractData,
+        "augment": contract.AbstractAugment,
+    }[kind]
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise UserError(
+            where, f"{found!r} is not a {base.__name__}", f"Derive from {base.__name__}."
+        )
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise UserError(where, f"{found.__name__} does not define {missing}", "Define it.")
+    if not is_dataclass(found) or not found.__dataclass_params__.frozen:
+        raise UserError(
+            where,
+            f"{found.__name__} is not a frozen dataclass",
+            "Decorate it with @dataclass(frozen=True, kw_only=True).",
+        )
+    return found
+
+
+def build(kind: str, name: str, params: Mapping[str, Json], where: str) -> "AbstractPlugin":
+    """Make a plug-in from its parameters, typed and complete.
+
+    Raises:
+        UserError: no such plug-in, or a misspelt, mistyped or impossible parameter.
+    """
+    from pydantic import ValidationError
+
+    find(kind, name, where)
+    cls = load_class(kind, name)
+    try:
+        return _adapter(cls).validate_json(json.dumps(params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        fields = sorted(_fields(cls))
+        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            found, works = f"{kind}/{name} has no parameter {key!r}", suggest(key, fields)
+        elif first["type"] == "missing_argument":
+            found, works = f"{kind}/{name} needs the parameter {key!r}", f"Give {key}."
+        else:
+            message = first["msg"].removeprefix("Value error, ")
+            found, works = f"{key}: {first['input']!r}", f"{message}."
+        raise UserError(where, found, works) from error
+    except ValueError as error:  # raised by a plug-in's own check in __post_init__
+        raise UserError(where, str(error), f"See `bench list {kind}/{name}`.") from error
+
+
+def resolved(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:
+    """Describe a plug-in as the keys hold it: name, revision, every parameter with its value."""
+    return {
+        "name": name,
+        "revision": plugin.revision,
+        "params": _adapter(type(plugin)).dump_python(plugin, mode="json"),
+    }
+
+
+@cache
+def _adapter(cls: type["AbstractPlugin"]) -> "TypeAdapter[AbstractPlugin]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def rebuild(kind: str, described: Mapping[str, Json]) -> "AbstractPlugin":
+    """Make the plug-in that ``resolved`` described."""
+    return build(kind, described["name"], described["params"], f"{kind}/{described['name']}")
+
+
+def card(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:
+    """Describe a plug-in for the report: summary, source, revision, claims, parameters."""
+    claims = {
+        claim: getattr(plugin, claim)
+        for claim in ("transductive", "norm", "uses_labels", "second_order")
+        if hasattr(plugin, claim)
+    }
+    return {
+        "summary": (inspect.getdoc(type(plugin)) or "").split("\n")[0],
+        "reference": plugin.reference,
+        "package": entries(kind)[name].package,
+        "claims": claims,
+        **resolved(kind, name, plugin),
+    }
+
+
+def _fields(cls: type) -> list[str]:
+    return list(getattr(cls, "__dataclass_fields__", {}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a plug-in's source says of it, read without importing it."""
+
+    summary: str
+    reference: str
+    parameters: Mapping[str, str]  # name -> "type = default", as written
+
+
+def describe(entry: Entry) -> Description:
+    """Read a plug-in's summary, reference and parameters from its source (``bench list``)."""
+    nothing = Description(summary="(its source cannot be read)", reference="", parameters={})
+    if entry.path is None or not entry.path.is_file():
+        return nothing
+    classes = [
+        node
+        for node in ast.parse(entry.path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    wanted = entry.origin.partition(":")[2]
+    chosen = next((node for node in classes if not wanted or node.name == wanted), None)
+    if chosen is None:
+        return nothing
+    fields, reference = {}, ""
+    for node in chosen.body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        kind = ast.unparse(node.annotation)
+        value = "" if node.value is None else f" = {ast.unparse(node.value)}"
+        if not kind.startswith("ClassVar"):
+            fields[node.target.id] = kind + value
+        elif node.target.id == "reference" and isinstance(node.value, ast.Constant):
+            reference = str(node.value.value)
+    summary = (ast.get_docstring(chosen) or "").split("\n")[0]
+    return Description(summary=summary, reference=reference, parameters=fields)
+
+
+def split_name(what: str) -> tuple[str, str]:
+    """Split ``meta/maml`` into its kind and name; raises UserError for another form."""
+    kind, slash, name = what.partition("/")
+    if kind not in KINDS or not slash:
+        raise UserError(repr(what), "not KIND/NAME", suggest(kind, KINDS))
+    return kind, name
+
+
+def listing(what: str | None) -> str:
+    """Return what ``bench list`` prints: all plug-ins, those of a kind, or one in full.
+
+    Raises:
+        UserError: no such kind or plug-in.
+    """
+    if what and "/" in what:
+        return _in_full(*split_name(what))
+    if what and what not in KINDS:
+        raise UserError(repr(what), "no such kind", suggest(what, KINDS))
+    lines = []
+    for kind in [what] if what else KINDS:
+        width = max(len(name) for name in entries(kind))
+        for name, entry in entries(kind).items():
+            package = "" if entry.package == "bench" else f" [{entry.package}]"
+            lines.append(f"{kind}/{name:<{width}}  {describe(entry).summary}{package}")
+    return "\n".join(lines)
+
+
+def _in_full(kind: str, name: str) -> str:
+    entry = find(kind, name, f"{kind}/{name}")
+    described = describe(entry)
+    lines = [f"{kind}/{name}: {described.summary}"]
+    lines += [f"  source: {described.reference}"] if described.reference else []
+    lines += [f"  package: {entry.package} ({entry.origin})"]
+    lines += [f"  {key}: {text}" for key, text in described.parameters.items()]
+    return "\n".join(lines)

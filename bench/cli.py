@@ -1,0 +1,238 @@
+"""Words to calls: reads the command line, calls the pipeline, prints; decides nothing."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.pipeline import Options, Outcome
+
+ALL_DONE, SOME_FAILED, USER_MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code: 0 all done, 1 some cell failed, 2 a mistake."""
+    asked = _parser().parse_args(arguments)
+    try:
+        return int(asked.call(asked))
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ALL_DONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        from bench.errors import UserError
+
+        if not isinstance(error, UserError):
+            raise
+        print(f"bench: {error}", file=sys.stderr)
+        return USER_MISTAKE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description="Compare ways of joining self-supervised learning and meta-learning.",
+        epilog="example: bench run suites/quickstart.yaml",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add(commands, "plan", _plan, "show what a suite will run, and what it costs", "--json")
+    _add(commands, "run", _run, "run what a suite lacks, then write its report", "--workers 2")
+    _add(commands, "report", _report, "write a suite's report again from the store", "")
+    _add(commands, "export", _export, "write one row a cell for other tools", "--out cells.csv")
+    _add(
+        commands,
+        "why",
+        _why,
+        "say why a cell's stages are cached or not",
+        '"simclr + maml/glyphs 5-way 1-shot/seed 0"',
+    )
+    _add(commands, "sync", _sync, "bring the MLflow mirror up to date with the store", "")
+    _add_others(commands)
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    call: Callable[[argparse.Namespace], int],
+    summary: str,
+    example: str,
+) -> None:
+    """Add a command about a suite, with the options that all of them share."""
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=summary.capitalize() + ".",
+        epilog=f"example: bench {name} suites/quickstart.yaml {example}".rstrip(),
+    )
+    command.set_defaults(call=call)
+    command.add_argument("suite", type=Path, metavar="SUITE", help="the suite's YAML file")
+    _add_suite_options(command)
+    if name == "plan":
+        command.add_argument("--json", action="store_true", help="print the plan for machines")
+    if name == "run":
+        command.add_argument("--retry", action="store_true", help="run failed stages again")
+        command.add_argument(
+            "--time-limit", type=float, metavar="SECONDS", help="end a stage after so long"
+        )
+    if name == "export":
+        command.add_argument(
+            "--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet file"
+        )
+    if name == "why":
+        command.add_argument(
+            "cell", nargs="?", metavar="CELL", help="a cell as the plan names it, or part of it"
+        )
+
+
+def _add_suite_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--results", type=Path, default=Path("results"), metavar="DIR", help="store and MLflow")
+    add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="a folder a suite")
+    add("--data", type=Path, metavar="DIR", help="root of data sets (default: $BENCH_DATA)")
+    add("--budget-scale", type=float, metavar="X", help="multiply every training budget")
+    add("--seeds", metavar="N", help="a number of seeds, or a list: 3,4,5")
+    add("--episodes", type=int, metavar="N", help="test on the first N episodes of the bank")
+    add("--only", metavar="NAMES", help="only these variants (comma-separated, * allowed)")
+    add("--workers", default="auto", metavar="N", help="stages at once (default: auto)")
+    add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:0")
+
+
+def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "list",
+        help="list the plug-ins that are installed",
+        description="List the plug-ins that are installed, by kind, or describe one.",
+        epilog="example: bench list meta/maml",
+    )
+    command.add_argument("what", nargs="?", metavar="KIND[/NAME]", help="a kind, or one plug-in")
+    command.set_defaults(call=_list)
+    command = commands.add_parser(
+        "check",
+        help="run the conformance suite on one plug-in",
+        description="Run the conformance suite on one plug-in, yours or ours.",
+        epilog="example: bench check pretext/rotation",
+    )
+    command.add_argument("what", metavar="KIND/NAME", help="the plug-in")
+    command.set_defaults(call=_check)
+    command = commands.add_parser(
+        "ui",
+        help="serve the MLflow mirror on this machine",
+        description="Serve the MLflow mirror on 127.0.0.1.",
+        epilog="example: bench ui --port 5001",
+    )
+    command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    command.add_argument("--port", type=int, default=5000, metavar="PORT")
+    command.set_defaults(call=_ui)
+    command = commands.add_parser(
+        "schema",
+        help="print the JSON schema of suites, for editors",
+        description="Print the JSON schema of suites, for editors.",
+        epilog="example: bench schema > suite.schema.json",
+    )
+    command.set_defaults(call=_schema)
+
+
+def _options(asked: argparse.Namespace) -> "Options":
+    from bench.pipeline import Options
+
+    names = Options.__dataclass_fields__
+    return Options(**{name: value for name, value in vars(asked).items() if name in names})
+
+
+def _plan(asked: argparse.Namespace) -> int:
+    from bench import pipeline
+
+    options = _options(asked)
+    print(
+        pipeline.plan_json(asked.suite, options)
+        if asked.json
+        else pipeline.plan_text(asked.suite, options)
+    )
+    return ALL_DONE
+
+
+def _run(asked: argparse.Namespace) -> int:
+    from bench import pipeline
+
+    outcome = pipeline.run(asked.suite, _options(asked))
+    print("\n".join(_told(outcome)))
+    if outcome.tally.interrupted:
+        return INTERRUPTED
+    return SOME_FAILED if outcome.tally.failed else ALL_DONE
+
+
+def _told(outcome: "Outcome") -> list[str]:
+    """Say in lines how a run ended."""
+    tally = outcome.tally
+    lines = [f"set aside: {note}" for note in tally.aside]
+    lines += [f"failed: {reason}" for reason in dict.fromkeys(tally.failed.values())]
+    if tally.interrupted:
+        lines.append("interrupted: the same command goes on from here")
+    elif not tally.ran and not tally.failed:
+        lines.append(f"{outcome.plan.name}: nothing to do, every stage is in the store")
+    return [*lines, f"report: {outcome.report}"]
+
+
+def _report(asked: argparse.Namespace) -> int:
+    from bench import pipeline
+
+    print(pipeline.report(asked.suite, _options(asked)))
+    return ALL_DONE
+
+
+def _export(asked: argparse.Namespace) -> int:
+    from bench import pipeline
+
+    count = pipeline.export(asked.suite, _options(asked), asked.out)
+    print(f"{count} cells in {asked.out}")
+    return ALL_DONE
+
+
+def _why(asked: argparse.Namespace) -> int:
+    from bench import pipeline
+
+    print(pipeline.why(asked.suite, _options(asked), asked.cell))
+    return ALL_DONE
+
+
+def _sync(asked: argparse.Namespace) -> int:
+    from bench import pipeline
+
+    print(f"{pipeline.sync(asked.suite, _options(asked))} MLflow runs written")
+    return ALL_DONE
+
+
+def _list(asked: argparse.Namespace) -> int:
+    from bench import catalogue
+
+    print(catalogue.listing(asked.what))
+    return ALL_DONE
+
+
+def _check(asked: argparse.Namespace) -> int:
+    from bench.catalogue import split_name
+    from bench.conformance import check
+
+    return check(*split_name(asked.what))
+
+
+def _ui(asked: argparse.Namespace) -> int:
+    from bench import pipeline
+
+    return pipeline.serve_ui(asked.results, asked.port)
+
+
+def _schema(asked: argparse.Namespace) -> int:
+    from bench import pipeline
+
+    print(pipeline.schema_json())
+    return ALL_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Small inputs that plug-ins are tried on: images, tasks, a smooth network of a few thousand
+parameters, in float64 where nothing else is said.
+
+Shapes: B inputs, C channels, H height, W width, D features, N ways.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from bench.conformance.subject import Fault
+from bench.contract import AbstractPlugin, Norm, Setting, Shape, Task, TaskShape
+from bench.stages.engine import Learner
+from bench.stages.network import Network, width_of
+from bench.stages.streams import generator, seed_default
+
+CPU = torch.device("cpu")
+WAYS = 3
+SHAPES: tuple[Shape, ...] = (
+    (3, 20, 20), (1, 20, 20), (3, 32, 32), (1, 28, 28), (3, 84, 84), (2, 64), (1, 64), (32,)
+)  # fmt: skip  # the first that a plug-in does not decline
+TASKS = (
+    TaskShape(ways=WAYS, shots=2, queries=3),
+    TaskShape(ways=WAYS, shots=1, queries=3),
+    TaskShape(ways=WAYS, shots=5, queries=0),
+)
+
+
+@contextmanager
+def precision(dtype: torch.dtype) -> Iterator[None]:
+    """Make ``dtype`` torch's default, as the engine does for a whole run."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def setting_for(plugin: AbstractPlugin, norm: Norm, *, tasks: bool = False) -> Setting:
+    """Return a small setting that the plug-in does not decline."""
+    reasons = []
+    for shape, task in product(SHAPES, TASKS if tasks else (None,)):
+        setting = Setting(shape=shape, norm=norm, ways=WAYS, task=task)
+        reason = plugin.declines(setting)
+        if reason is None:
+            return setting
+        reasons.append(f"{list(shape)}: {reason}")
+    raise Fault(
+        "it declines every setting that was tried: " + "; ".join(reasons),
+        "Let declines() return None for one of these shapes.",
+    )
+
+
+def inputs(shape: Shape, count: int, name: str = "inputs") -> Tensor:
+    """Return [count, *shape] in [0, 1], torch's default precision; smooth, and each another."""
+    rng = generator(CPU, "conformance", name)
+    noise = torch.rand(count, *shape, generator=rng, dtype=torch.float64)
+    ramp = torch.linspace(0, 1, shape[-1], dtype=torch.float64)
+    tilt = torch.rand(count, *[1] * len(shape), generator=rng, dtype=torch.float64)
+    return (0.4 * noise + 0.6 * tilt * ramp).to(torch.get_default_dtype())
+
+
+def task_of(task: TaskShape, shape: Shape, name: str = "task") -> Task:
+    """Return a task whose classes differ, support in the order of the contract."""
+    centres = inputs(shape, task.ways, f"{name} centres")
+    support_y = torch.arange(task.ways).repeat(task.shots)
+    query_y = torch.arange(task.ways).repeat(task.queries)
+    return Task(
+        support_x=0.5 * centres[support_y] + 0.5 * inputs(shape, len(support_y), f"{name} support"),
+        support_y=support_y,
+        query_x=0.5 * centres[query_y] + 0.5 * inputs(shape, len(query_y), f"{name} query"),
+        query_y=query_y,
+        ways=task.ways,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Small:
+    """A small network and its tensors."""
+
+    network: Network
+    params: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+    def fresh_buffers(self) -> dict[str, Tensor]:
+        """Return copies, which a pass may move."""
+        return {name: value.clone() for name, value in self.buffers.items()}
+
+    def learner(self, norm: Norm, *, training: bool = False, vectorised: bool = False) -> Learner:
+        """Return a learner with running statistics of its own."""
+        return Learner(
+            self.network, self.fresh_buffers(), norm, training=training, vectorised=vectorised
+        )
+
+
+def small(shape: Shape, head: Callable[[int], nn.Module]) -> Small:
+    """Build a network that is smooth everywhere: finite differences meet no kink."""
+    seed_default("conformance", "encoder")
+    encoder = _encoder(shape).to(torch.get_default_dtype())
+    width = width_of(encoder, shape)
+    seed_default("conformance", "head")
+    network = Network(encoder, head(width).to(torch.get_default_dtype()), channels_last=False)
+    params, buffers = network.tensors(CPU)
+    return Small(network=network, params=params, buffers=buffers)
+
+
+def _encoder(shape: Shape) -> nn.Module:
+    if len(shape) != 3:
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(prod(shape), 8), nn.BatchNorm1d(8), nn.Softplus()
+        )
+    side = min(shape[1:])
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 4, 3, stride=2, padding=1),
+        nn.BatchNorm2d(4),
+        nn.Softplus(),
+        nn.Conv2d(4, 6, 3, stride=max(1, side // 8), padding=1),
+        nn.BatchNorm2d(6),
+        nn.Softplus(),
+        nn.Flatten(),
+    )

@@ -1,0 +1,173 @@
+"""CIFAR-FS: CIFAR-100 with its hundred classes split for few-shot learning.
+
+Two routes lead to one order and one digest: CIFAR-FS's class folders, and the CIFAR-100 that
+torchvision reads, its train and test images put together.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from bench.contract import AbstractData, Examples
+from bench.dataset import cache_folder, stamp
+from bench.errors import UserError
+
+# The lists of Bertinetto et al. 2019, as they released them.
+_TRAIN = (
+    "apple aquarium_fish bear bee bottle bowl boy bridge bus can castle caterpillar chair clock"
+    " cloud cockroach couch cup dinosaur dolphin elephant forest girl hamster house kangaroo"
+    " keyboard lawn_mower lion lizard lobster mountain mouse mushroom oak_tree orange orchid"
+    " palm_tree pear pine_tree plate porcupine possum rabbit raccoon ray road seal shrew skunk"
+    " skyscraper snake spider squirrel streetcar sunflower tank tiger train trout tulip turtle"
+    " willow_tree wolf"
+)
+_VAL = (
+    "beaver beetle butterfly camel cattle crab crocodile flatfish lamp maple_tree motorcycle"
+    " otter sea shark television tractor"
+)
+_TEST = (
+    "baby bed bicycle chimpanzee fox leopard man pickup_truck plain poppy rocket rose snail"
+    " sweet_pepper table telephone wardrobe whale woman worm"
+)
+SPLITS: Mapping[str, tuple[str, ...]] = {
+    "train": tuple(_TRAIN.split()),
+    "val": tuple(_VAL.split()),
+    "test": tuple(_TEST.split()),
+}
+CLASSES = sorted(name for names in SPLITS.values() for name in names)
+FOLDERS, ARCHIVE = "cifar-fs", "cifar-100-python"
+ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CifarFs(AbstractData):
+    """CIFAR-FS (Bertinetto et al. 2019): 64, 16, 20 classes of 600 colour photographs [3, 32, 32].
+
+    Below the root folder it is found in ``cifar-fs/data/<class>/*.png``, else in
+    ``cifar-100-python``. ``download``: where neither is there, torchvision fetches CIFAR-100 into
+    the root folder (without one, into bench's cache).
+    """
+
+    reference: ClassVar[str] = "arXiv:1805.08136"
+    augment: ClassVar[str] = "crop_jitter"
+    digest: ClassVar[str | None] = (
+        "66dc3f2376201982907b4992eee97082ad834f0d1d863c186b9b93aa586de0f8"
+    )
+    examples_per_class: ClassVar[int] = 600
+    download: bool = False
+
+    def read(self, root: Path | None) -> Examples:
+        """Read all 60,000 images, in whichever layout is there."""
+        folder = self._find(root)
+        arrays = _from_folders(folder) if folder.name == FOLDERS else _from_archive(folder.parent)
+        for name, array in arrays.items():
+            if len(array) != self.examples_per_class:
+                raise UserError(
+                    f"data cifar_fs: {folder}",
+                    f"class {name} has {len(array)} images, expected {self.examples_per_class}",
+                    "CIFAR-FS takes the train and the test images of CIFAR-100: fetch it anew.",
+                )
+        return Examples(arrays=arrays, splits=SPLITS)
+
+    def fingerprint(self, root: Path | None) -> str:
+        """Return the hash of the names, sizes and times of the files."""
+        return stamp(self._find(root))
+
+    def _find(self, root: Path | None) -> Path:
+        """Return the folder of the set in either layout, fetched now when that is asked for."""
+        place = root or (cache_folder() / "downloads" if self.download else None)
+        if place and (place / FOLDERS / "data").is_dir():
+            return place / FOLDERS
+        if place and self.download and not (place / ARCHIVE).is_dir():
+            _fetch(place)
+        if place and (place / ARCHIVE).is_dir():
+            return place / ARCHIVE
+        raise UserError(
+            "data cifar_fs",
+            f"neither {FOLDERS}/data nor {ARCHIVE} is in {place}"
+            if place
+            else "no root folder is set",
+            f"Unpack {ADDRESS} to FOLDER/{ARCHIVE}, or CIFAR-FS to FOLDER/{FOLDERS}/data/<class>/"
+            f"*.png, and give --data FOLDER or set BENCH_DATA=FOLDER; or write "
+            "data: {name: cifar_fs, download: true}.",
+        )
+
+
+def _from_folders(folder: Path) -> dict[str, np.ndarray]:
+    """Read one PNG an image."""
+    _check_lists(folder / "splits" / "bertinetto")
+    found = {one.name for one in (folder / "data").glob("[!.]*") if one.is_dir()}
+    for name in sorted(found ^ set(CLASSES)):
+        raise UserError(
+            f"data cifar_fs: {folder / 'data'}",
+            f"there is {'a' if name in found else 'no'} folder {name!r}",
+            f"CIFAR-FS has the {len(CLASSES)} classes of CIFAR-100, a folder each.",
+        )
+    with ThreadPoolExecutor() as pool:
+        arrays = pool.map(_read_class, [folder / "data" / name for name in CLASSES])
+        return dict(zip(CLASSES, arrays, strict=True))
+
+
+def _read_class(folder: Path) -> np.ndarray:
+    files = sorted(folder.glob("[!.]*.png"))
+    images = np.empty((len(files), 3, 32, 32), np.uint8)
+    for place, file in enumerate(files):
+        images[place] = _read_image(file)
+    return images
+
+
+def _read_image(file: Path) -> np.ndarray:
+    """Return one image [3, 32, 32]."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError) as error:
+        found = f"it cannot be read as an image ({error})"
+        raise UserError(f"data cifar_fs: {file}", found, "Fetch it anew.") from error
+    if pixels.shape != (32, 32, 3):
+        found = f"it is {pixels.shape[1]} x {pixels.shape[0]} pixels"
+        raise UserError(f"data cifar_fs: {file}", found, "CIFAR-100 has 32 x 32.")
+    return pixels.transpose(2, 0, 1)
+
+
+def _check_lists(folder: Path) -> None:
+    """Refuse split files that disagree with the split as it was released."""
+    for split, names in SPLITS.items():
+        file = folder / f"{split}.txt"
+        other = set(file.read_text().split()) ^ set(names) if file.is_file() else set()
+        if other:
+            raise UserError(
+                f"data cifar_fs: {file}",
+                f"classes that differ from CIFAR-FS's {split} split: {', '.join(sorted(other))}",
+                "Put the released file back, or use data: image_folder for a split of your own.",
+            )
+
+
+def _from_archive(root: Path) -> dict[str, np.ndarray]:
+    """Read CIFAR-100 through torchvision, which checks its sums."""
+    from torchvision.datasets import CIFAR100
+
+    try:
+        halves = [CIFAR100(root, train=train) for train in (True, False)]
+    except (RuntimeError, OSError) as error:
+        where, found = f"data cifar_fs: {root / ARCHIVE}", f"torchvision refuses it ({error})"
+        raise UserError(where, found, f"Delete it and unpack {ADDRESS} there.") from error
+    images = np.concatenate([half.data for half in halves]).transpose(0, 3, 1, 2)
+    labels = np.concatenate([half.targets for half in halves])
+    return {name: images[labels == place] for place, name in enumerate(halves[0].classes)}
+
+
+def _fetch(root: Path) -> None:
+    from torchvision.datasets import CIFAR100
+
+    try:
+        CIFAR100(root, download=True)
+    except (RuntimeError, OSError) as error:
+        found = f"torchvision could not fetch it ({error})"
+        raise UserError("data cifar_fs", found, f"Unpack {ADDRESS} to {root / ARCHIVE}.") from error

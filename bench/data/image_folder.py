@@ -1,0 +1,155 @@
+"""A user's own classes: a folder of images for each, the split given or derived by hash."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from bench.contract import AbstractData, Examples
+from bench.dataset import SPLITS, stamp
+from bench.errors import UserError, suggest
+
+VAL, TEST = 0.16, 0.20  # parts of the classes, as CIFAR-FS and mini-ImageNet have them
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(AbstractData):
+    """Images in ``path/<class>/*``, scaled (bilinear) and cropped around the centre to a square.
+
+    The split: ``splits`` is a folder with train.txt, val.txt and test.txt (a class a line); else
+    ``path`` holds train, val and test, and the classes in them; else classes are sorted by the
+    hash of their names, and the first 16 % (at least one) are val, the next 20 % test, the rest
+    train: a class that is added moves at most the classes at the two borders.
+    Relative paths start from the root folder where one is set, else from the working folder.
+    The customary 84 pixels are those of Vinyals et al. 2016. Readers of JPEG differ in their last
+    bits, so another machine may give another digest; PNG gives one everywhere.
+    """
+
+    reference: ClassVar[str] = "arXiv:1606.04080"
+    path: str
+    size: Annotated[int, Field(ge=4, le=1024)] = 84  # pixels of a side
+    grey: bool = False
+    splits: str | None = None
+
+    def read(self, root: Path | None) -> Examples:
+        """Read every image of every class."""
+        folders, splits = self._layout(root)
+        arrays = {name: self._read_class(folder) for name, folder in folders.items()}
+        return Examples(arrays=arrays, splits=splits)
+
+    def fingerprint(self, root: Path | None) -> str:
+        """Return the hash of the names, sizes and times of the files."""
+        folders = [_existing(self.path, root)]
+        if self.splits is not None:
+            folders.append(_existing(self.splits, root))
+        return "-".join(stamp(folder) for folder in folders)
+
+    def _layout(self, root: Path | None) -> tuple[dict[str, Path], dict[str, tuple[str, ...]]]:
+        """Return the folder of each class, and which split it is in."""
+        path = _existing(self.path, root)
+        folders = _folders(path)
+        if self.splits is None and set(SPLITS) & set(folders):
+            return _split_folders(path, folders)
+        if len(folders) < 3:
+            raise UserError(
+                f"data image_folder: {path}",
+                f"{len(folders)} classes (a folder each)",
+                "At least three are needed, one for each of train, val and test.",
+            )
+        if self.splits is None:
+            return folders, by_hash(folders)
+        return _listed(folders, _existing(self.splits, root))
+
+    def _read_class(self, folder: Path) -> np.ndarray:
+        files = sorted(one for one in folder.glob("[!.]*") if one.is_file())
+        if not files:
+            works = "Put its images there, or remove the folder."
+            raise UserError(f"data image_folder: {folder}", "a class with no image", works)
+        return np.stack([_read_image(file, self.size, grey=self.grey) for file in files])
+
+
+def by_hash(names: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """Split classes by the order of the hashes of their names."""
+    order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    val = max(1, round(VAL * len(order)))
+    test = val + max(1, round(TEST * len(order)))
+    parts = {"train": order[test:], "val": order[:val], "test": order[val:test]}
+    return {split: tuple(part) for split, part in parts.items()}
+
+
+def _existing(path: str, root: Path | None) -> Path:
+    folder = (root or Path()) / Path(path).expanduser()
+    if not folder.is_dir():
+        works = "Name a folder that holds a folder for each class, or one of lists for splits."
+        raise UserError("data image_folder", f"no folder {folder.absolute()}", works)
+    return folder
+
+
+def _folders(path: Path) -> dict[str, Path]:
+    return {one.name: one for one in sorted(path.glob("[!.]*")) if one.is_dir()}
+
+
+def _split_folders(
+    path: Path, folders: Mapping[str, Path]
+) -> tuple[dict[str, Path], dict[str, tuple[str, ...]]]:
+    """Return the classes below train, val and test."""
+    if set(folders) != set(SPLITS):
+        found = f"the folders {', '.join(folders)}"
+        works = "Have train, val and test and no other, or none of the three."
+        raise UserError(f"data image_folder: {path}", found, works)
+    classes: dict[str, Path] = {}
+    splits = {}
+    for split in SPLITS:
+        inside = _folders(folders[split])
+        for name in sorted(set(inside) & set(classes)):
+            found = f"class {name!r} is also in {classes[name].parent.name}"
+            raise UserError(
+                f"data image_folder: {folders[split]}", found, "A class is in one split."
+            )
+        classes |= inside
+        splits[split] = tuple(inside)
+    return classes, splits
+
+
+def _listed(
+    folders: Mapping[str, Path], lists: Path
+) -> tuple[dict[str, Path], dict[str, tuple[str, ...]]]:
+    """Return the classes that train.txt, val.txt and test.txt name; others are left out."""
+    splits = {}
+    for split in SPLITS:
+        file = lists / f"{split}.txt"
+        if not file.is_file():
+            works = "Write one class a line into each of train.txt, val.txt and test.txt."
+            raise UserError(f"data image_folder: {file}", "there is no such file", works)
+        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        splits[split] = tuple(name for name in names if name)
+        for number, name in enumerate(names, start=1):
+            if name and name not in folders:
+                where = f"data image_folder: {file}:{number}"
+                raise UserError(where, f"there is no class {name!r}", suggest(name, folders))
+    return {name: folders[name] for names in splits.values() for name in names}, splits
+
+
+def _read_image(file: Path, size: int, *, grey: bool) -> np.ndarray:
+    """Return one image [C, size, size], upright; what is transparent becomes white."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith(("I", "F")):
+                raise OSError(f"its values are not of 8 bits, mode {image.mode}")
+            if image.has_transparency_data:
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image.convert("RGBA"))
+            image = image.convert("L" if grey else "RGB")
+            pixels = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        found = f"it cannot be read as an image ({error})"
+        works = "Replace it with an image of 8 bits a channel, or remove it."
+        raise UserError(f"data image_folder: {file}", found, works) from error
+    return pixels[None] if grey else pixels.transpose(2, 0, 1)

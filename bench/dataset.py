@@ -1,0 +1,273 @@
+"""Examples on disk: where they lie, their mapped cache, their digest, their splits.
+
+<cache>/datasets/<name>-<hash>/{images.npy, meta.json}: written once, whole or not at all, and
+memory-mapped from then on. The hash covers the source's parameters, revision and fingerprint.
+
+Examples are ordered by split, class name, and within a class by the hash of their bytes, so that
+two routes to the same set give the same order and the same digest.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import platformdirs
+from filelock import FileLock
+
+from bench.cell import Json, digest
+from bench.errors import UserError
+from bench.store import write_atomic
+
+if TYPE_CHECKING:
+    from bench.contract import AbstractData, Examples, Shape
+
+SPLITS = ("train", "val", "test")
+FORMAT = 1  # raised when the order or the layout of the cache changes
+_PROJECT = "meta-ssl-bench"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One split: examples uint8 [N, *shape] sorted by class, labels int64 [N] from 0."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A whole set: ``images`` [N, *shape] is a read-only map of a file.
+
+    ``classes`` are in the order of ``images``, ``counts`` how many examples each has; ``splits``
+    maps train, val and test to the classes in each.
+    """
+
+    images: np.ndarray
+    shape: "Shape"
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+    splits: Mapping[str, tuple[str, ...]]
+    digest: str
+
+    def part(self, split: str) -> Part:
+        """Return one split; its images are a view of the map."""
+        first = self.classes.index(self.splits[split][0])
+        last = first + len(self.splits[split])
+        counts = self.counts[first:last]
+        start = sum(self.counts[:first])
+        return Part(
+            images=self.images[start : start + sum(counts)],
+            labels=np.repeat(np.arange(len(counts)), counts),
+            classes=self.splits[split],
+            counts=counts,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the plan needs to know: shape of an example, examples a class in each split, digest."""
+
+    shape: "Shape"
+    counts: Mapping[str, tuple[int, ...]]
+    digest: str
+
+
+def facts(dataset: Dataset) -> Facts:
+    """Return what the plan needs of a set."""
+    counts = {split: dataset.part(split).counts for split in SPLITS}
+    return Facts(shape=dataset.shape, counts=counts, digest=dataset.digest)
+
+
+def find_root(given: Path | None) -> Path | None:
+    """Return the folder of the data sets: ``--data``, $BENCH_DATA, or the user's data folder.
+
+    Raises:
+        UserError: the folder that ``--data`` or $BENCH_DATA names is not there.
+    """
+    variable = os.environ.get("BENCH_DATA")
+    named = given or (Path(variable) if variable else None)
+    if named and not named.is_dir():
+        where = "--data" if given else "$BENCH_DATA"
+        raise UserError(where, f"no folder {named}", "Name the folder that holds the data sets.")
+    usual = platformdirs.user_data_path(_PROJECT, appauthor=False)
+    return named or (usual if usual.is_dir() else None)
+
+
+def cache_folder() -> Path:
+    """Return where mapped sets are kept: $BENCH_CACHE, or the user's cache folder."""
+    variable = os.environ.get("BENCH_CACHE")
+    return Path(variable) if variable else platformdirs.user_cache_path(_PROJECT, appauthor=False)
+
+
+def stamp(folder: Path) -> str:
+    """Hash the names, sizes and times of all files below a folder, hidden ones left out."""
+    total = hashlib.sha256()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(name for name in files if not name.startswith(".")):
+            seen = os.stat(os.path.join(place, name))
+            path = os.path.relpath(place, folder)
+            total.update(f"{path}\0{name}\0{seen.st_size}\0{seen.st_mtime_ns}\0".encode())
+    return total.hexdigest()
+
+
+def open_dataset(source: "AbstractData", name: str, root: Path | None) -> Dataset:
+    """Map a set from the cache; the first time, or when the cache is damaged, read it.
+
+    Raises:
+        UserError: the set is not there, breaks the contract, or is not the one that is known.
+    """
+    folder = cache_folder() / "datasets" / f"{name}-{_identity(source, name, root)[:16]}"
+    dataset = _load(folder, source.digest)
+    if dataset is None:
+        _make_parent(folder)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            dataset = _load(folder, source.digest) or _build(source, name, root, folder)
+    return dataset
+
+
+def _identity(source: "AbstractData", name: str, root: Path | None) -> str:
+    params = asdict(cast(Any, source))
+    inputs = {"name": name, "params": params, "revision": source.revision, "format": FORMAT}
+    return digest(inputs | {"fingerprint": source.fingerprint(root)})
+
+
+def _build(source: "AbstractData", name: str, root: Path | None, folder: Path) -> Dataset:
+    """Read a set, check it, and write its cache."""
+    examples = source.read(root)
+    _check_splits(name, examples)
+    _check_arrays(name, examples)
+    orders = {key: _order(array) for key, array in examples.arrays.items()}
+    meta = _describe(examples, orders)
+    if source.digest not in (None, meta["digest"]):
+        raise UserError(
+            f"data {name}",
+            f"the digest of this set is {meta['digest']}, expected {source.digest}",
+            f"It is not the set of {source.reference}: fetch it again where it was fetched; where "
+            f"bench makes it, install the versions that bench was released with.",
+        )
+    _write(folder, meta, _in_order(meta, examples, orders))
+    dataset = _load(folder, source.digest)
+    assert dataset is not None, f"{folder} is not what was written"
+    return dataset
+
+
+def _check_splits(name: str, examples: "Examples") -> None:
+    """Refuse splits that are missing, empty, overlapping, or not about the classes read."""
+    splits = examples.splits
+    if set(splits) != set(SPLITS) or not all(splits.values()):
+        sizes = {split: len(names) for split, names in splits.items()}
+        raise UserError(
+            f"data {name}", f"classes in each split: {sizes}", "train, val, test need some each."
+        )
+    placed: dict[str, str] = {}
+    for split, names in splits.items():
+        for key in names:
+            if key in placed:
+                found = f"class {key!r} is in {placed[key]} and in {split}"
+                raise UserError(f"data {name}", found, "Splits share no class, and list each once.")
+            placed[key] = split
+    for key in sorted(set(placed) ^ set(examples.arrays)):
+        found = "has no examples" if key in placed else "is in no split"
+        raise UserError(f"data {name}", f"class {key!r} {found}", "Each class needs both.")
+
+
+def _check_arrays(name: str, examples: "Examples") -> None:
+    """Refuse classes that are empty, not uint8, or of another shape than the rest."""
+    shape = next(iter(examples.arrays.values())).shape[1:]
+    for key, array in examples.arrays.items():
+        if array.dtype != np.uint8 or array.shape[1:] != shape or array.ndim < 2 or not len(array):
+            raise UserError(
+                f"data {name}",
+                f"class {key!r} is {array.dtype} {list(array.shape)}",
+                f"All classes are uint8 [examples, {', '.join(map(str, shape))}].",
+            )
+
+
+def _order(array: np.ndarray) -> list[tuple[str, int]]:
+    """Return (hash, position) of each example, sorted."""
+    hashes = (hashlib.sha256(example.tobytes()).hexdigest() for example in array)
+    return sorted((one, position) for position, one in enumerate(hashes))
+
+
+def _describe(examples: "Examples", orders: Mapping[str, list[tuple[str, int]]]) -> dict[str, Json]:
+    """Return what ``meta.json`` holds: shape, splits with their classes' counts, digest."""
+    shape = list(next(iter(examples.arrays.values())).shape[1:])
+    names = {split: sorted(examples.splits[split]) for split in SPLITS}
+    hashes = {key: [one for one, _ in order] for key, order in orders.items()}
+    return {
+        "shape": shape,
+        "splits": {split: [[key, len(orders[key])] for key in names[split]] for split in SPLITS},
+        "digest": digest({"shape": shape, "splits": names, "examples": hashes}),
+    }
+
+
+def _in_order(
+    meta: Json, examples: "Examples", orders: Mapping[str, list[tuple[str, int]]]
+) -> Iterator[np.ndarray]:
+    for split in SPLITS:
+        for key, _ in meta["splits"][split]:
+            yield examples.arrays[key][[position for _, position in orders[key]]]
+
+
+def _make_parent(folder: Path) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder.parent, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    found = f"the cache cannot be written ({error.strerror})"
+    return UserError(str(folder.parent), found, "Set BENCH_CACHE to a folder with space.")
+
+
+def _write(folder: Path, meta: Json, blocks: Iterator[np.ndarray]) -> None:
+    """Write the cache beside its place, then rename; the caller holds the lock."""
+    scratch = folder.with_name(f".{folder.name}")
+    counts = [count for split in SPLITS for _, count in meta["splits"][split]]
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        shape = (sum(counts), *meta["shape"])
+        images = np.lib.format.open_memmap(
+            scratch / "images.npy", mode="w+", dtype=np.uint8, shape=shape
+        )
+        for start, block in zip(np.cumsum([0, *counts]), blocks, strict=False):
+            images[start : start + len(block)] = block
+        images.flush()
+        write_atomic(scratch / "meta.json", json.dumps(meta).encode())
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _load(folder: Path, expected: str | None) -> Dataset | None:
+    """Map a cached set; None when it is not there, damaged, or not the expected one."""
+    try:
+        meta = json.loads((folder / "meta.json").read_bytes())
+        images = np.lib.format.open_memmap(folder / "images.npy", mode="r")
+        listed = [(split, key, count) for split in SPLITS for key, count in meta["splits"][split]]
+        dataset = Dataset(
+            images=images,
+            shape=tuple(meta["shape"]),
+            classes=tuple(key for _, key, _ in listed),
+            counts=tuple(count for _, _, count in listed),
+            splits={at: tuple(key for s, key, _ in listed if s == at) for at in SPLITS},
+            digest=meta["digest"],
+        )
+        whole = images.shape == (sum(dataset.counts), *dataset.shape) and images.dtype == np.uint8
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dataset if whole and expected in (None, dataset.digest) else None

@@ -1,0 +1,19 @@
+"""The input itself as the vector: what an encoder has to beat."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from bench.contract import AbstractEncoder, Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels(AbstractEncoder):
+    """Every value of the input, flattened; nothing is learned."""
+
+    reference: ClassVar[str] = "doi:10.1109/TIT.1967.1053964"  # Cover and Hart: nearest neighbours
+
+    def module(self, shape: Shape) -> nn.Module:
+        """Return a module from [B, *shape] to [B, prod(shape)]."""
+        return nn.Flatten()

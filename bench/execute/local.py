@@ -1,0 +1,176 @@
+"""Stages on this machine: a process each, as many at once as there are cores or GPUs."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+import torch
+
+from bench.cell import Event, Failed, Finished, StageSpec
+from bench.errors import UserError
+from bench.execute.child import Orders, work
+from bench.execute.protocol import AbstractExecutor
+
+ATTEMPTS = 2  # of a stage whose process dies: a machine under pressure gets one more chance
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Running:
+    """A stage's process, and the driver's ends of its two pipes."""
+
+    spec: StageSpec
+    attempt: int
+    slot: int
+    process: ForkServerProcess
+    events: Connection
+    lifeline: Connection
+    deadline: float
+
+
+class Local(AbstractExecutor):
+    """Runs stages in processes of their own, forked from a server that has imported torch."""
+
+    def __init__(
+        self,
+        *,
+        results: Path,
+        data_root: Path | None,
+        device: torch.device,
+        workers: int | None,
+        time_limit: float | None = None,
+        checkpoint_seconds: float = 20.0,
+    ) -> None:
+        """Prepare; ``workers`` None: one a core, or one a GPU. ``time_limit``: seconds a stage."""
+        self.slots = workers or _slots(device)
+        self._devices = _devices(device, self.slots)
+        self._limit = time_limit or float("inf")
+        self._orders = Orders(
+            results=str(results),
+            data_root=str(data_root) if data_root else None,
+            device="",
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        self._running: dict[str, _Running] = {}
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["bench.execute.child"])
+
+    def submit(self, spec: StageSpec) -> None:
+        """Start a stage's process."""
+        self._start(spec, attempt=1)
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        """Collect what the processes say; one that died is started again, once."""
+        sources = [one.events for one in self._running.values()]
+        nearest = min((one.deadline for one in self._running.values()), default=float("inf"))
+        wait(sources, max(0.0, min(timeout, nearest - time.monotonic())))
+        found: list[Event] = []
+        for one in list(self._running.values()):
+            found += self._collect(one)
+        return found
+
+    def close(self) -> None:
+        """End every process by closing its lifeline, and by force if that is not enough."""
+        for one in self._running.values():
+            one.lifeline.close()
+        for one in self._running.values():
+            one.process.join(5)
+            if one.process.is_alive():
+                one.process.kill()
+                one.process.join()
+            one.events.close()
+        self._running.clear()
+
+    def _start(self, spec: StageSpec, attempt: int) -> None:
+        taken = {one.slot for one in self._running.values()}
+        slot = next(number for number in range(self.slots) if number not in taken)
+        events, child_events = self._context.Pipe(duplex=False)
+        child_lifeline, lifeline = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=work,
+            args=(
+                spec,
+                replace(self._orders, device=self._devices[slot]),
+                child_events,
+                child_lifeline,
+            ),
+            daemon=True,
+        )
+        process.start()
+        child_events.close()
+        child_lifeline.close()
+        self._running[spec.key] = _Running(
+            spec=spec,
+            attempt=attempt,
+            slot=slot,
+            process=process,
+            events=events,
+            lifeline=lifeline,
+            deadline=time.monotonic() + self._limit,
+        )
+
+    def _collect(self, one: _Running) -> list[Event]:
+        """Return a process's events; see to its end when its last word, or none, has come."""
+        found: list[Event] = []
+        try:
+            while one.events.poll():
+                found.append(one.events.recv())
+                if isinstance(found[-1], Finished | Failed):
+                    self._forget(one)
+                    return found
+        except (EOFError, OSError):
+            return found + self._died(one)
+        if time.monotonic() > one.deadline:
+            one.process.kill()
+            self._forget(one)
+            found.append(Failed(key=one.spec.key, reason=f"time-out after {self._limit:g} s"))
+        return found
+
+    def _died(self, one: _Running) -> list[Event]:
+        """Start a stage again whose process ended without a last word; or say that it failed."""
+        self._forget(one)
+        if one.attempt < ATTEMPTS:
+            self._start(one.spec, one.attempt + 1)
+            return []
+        code = one.process.exitcode
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return [
+            Failed(key=one.spec.key, reason=f"its process died {ATTEMPTS} times, last by {how}")
+        ]
+
+    def _forget(self, one: _Running) -> None:
+        del self._running[one.spec.key]
+        one.lifeline.close()
+        one.events.close()
+        one.process.join()
+
+
+def parse_workers(asked: str) -> int | None:
+    """Turn ``--workers`` into a number; None is ``auto``.
+
+    Raises:
+        UserError: anything else than auto or a positive whole number.
+    """
+    if asked == "auto":
+        return None
+    if asked.isascii() and asked.isdigit() and 1 <= int(asked) <= 1024:
+        return int(asked)
+    raise UserError("--workers", f"{asked!r}", "Use auto, or a number from 1 to 1024.")
+
+
+def _slots(device: torch.device) -> int:
+    if device.type == "cuda" and device.index is None:
+        return torch.cuda.device_count()
+    return 1 if device.type == "cuda" else len(os.sched_getaffinity(0))
+
+
+def _devices(device: torch.device, slots: int) -> list[str]:
+    """Return the device of each slot: GPUs in turn, unless one is named."""
+    if device.type == "cuda" and device.index is None:
+        count = torch.cuda.device_count()
+        return [f"cuda:{slot % count}" for slot in range(slots)]
+    return [str(device)] * slots

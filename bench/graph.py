@@ -1,0 +1,126 @@
+"""From a variant, shots and a seed to a cell: its path of stages, each with what decides it."""
+
+from collections.abc import Mapping
+
+from bench.cell import Cell, Json, StageKind, StageSpec
+from bench.suite import Evaluate
+from bench.variant import Variant
+
+READOUTS = (0, 1, 3, 5, 10, 20, 50, 100)  # test-time steps after which accuracy is read
+REVISIONS: Mapping[StageKind, int] = {"pretrain": 1, "metatrain": 1, "evaluate": 1}
+"""Of the stage kinds' own code; raised when it changes numbers on purpose."""
+
+
+def readouts(test_steps: int) -> list[int]:
+    """Return the steps at which accuracy is read; the last is the headline."""
+    return [step for step in READOUTS if step < test_steps] + [test_steps]
+
+
+def path_of(
+    variant: Variant, shots: int, seed: int, evaluate: Evaluate
+) -> tuple[Cell, list[StageSpec]]:
+    """Return a cell and its stages, those it builds on first."""
+    specs: dict[str, StageSpec] = {}
+    if "pretrain" in variant.phases:
+        specs["pretrain"] = _pretrain(variant, seed)
+    if "metatrain" in variant.phases:
+        specs["metatrain"] = _metatrain(variant, shots, seed, _key(specs, "pretrain"))
+    specs["evaluate"] = _evaluate(variant, shots, seed, evaluate, specs)
+    cell = Cell(
+        variant=variant.label,
+        control=variant.control,
+        data=variant.names["data"],
+        encoder=variant.names["encoder"],
+        pretext=variant.names.get("pretext", "none"),
+        init=variant.init,
+        tasks=variant.names.get("tasks", "none"),
+        auxiliary="none",
+        meta=variant.names["meta"],
+        norm=variant.norm,
+        labels=variant.labels,
+        ways=variant.ways,
+        shots=shots,
+        seed=seed,
+        params=_params(variant, specs),
+        stages={kind: spec.key for kind, spec in specs.items()},
+    )
+    return cell, list(specs.values())
+
+
+def _pretrain(variant: Variant, seed: int) -> StageSpec:
+    inputs = {
+        "pretext": variant.described("pretext"),
+        "norm": "batch",  # whose statistics are used is decided later; training uses the batch's
+        "budget": _budget(variant, "pretrain", 1),
+        "needs": {},
+    }
+    return StageSpec(kind="pretrain", inputs=_common(variant, "pretrain", "train", seed) | inputs)
+
+
+def _metatrain(variant: Variant, shots: int, seed: int, pretrained: str | None) -> StageSpec:
+    shape = variant.task_shape(shots)
+    inputs = {
+        "meta": variant.described("meta"),
+        "tasks": variant.described("tasks"),
+        "task": {"ways": shape.ways, "shots": shape.shots, "queries": shape.queries},
+        "norm": variant.norm,
+        "selection": variant.selection,
+        "budget": _budget(variant, "metatrain", shots),
+        "needs": {"pretrain": pretrained},
+    }
+    return StageSpec(kind="metatrain", inputs=_common(variant, "metatrain", "train", seed) | inputs)
+
+
+def _evaluate(
+    variant: Variant, shots: int, seed: int, evaluate: Evaluate, specs: Mapping[str, StageSpec]
+) -> StageSpec:
+    trained = "metatrain" if "metatrain" in specs else "pretrain"
+    inputs = {
+        "meta": variant.described("meta"),
+        "norm": variant.norm,
+        "ways": variant.ways,
+        "shots": shots,
+        "queries": evaluate.queries,
+        "episodes": evaluate.episodes,
+        "readouts": readouts(evaluate.test_steps),
+        "needs": {trained: _key(specs, trained)},
+    }
+    common = _common(variant, "evaluate", "test", seed)
+    del common["augment"]  # nothing is augmented at test
+    return StageSpec(kind="evaluate", inputs=common | inputs)
+
+
+def _common(variant: Variant, kind: StageKind, split: str, seed: int) -> dict[str, Json]:
+    data = variant.described("data")
+    assert data is not None
+    return {
+        "revision": REVISIONS[kind],
+        "data": data | {"digest": variant.facts.digest, "split": split},
+        "encoder": variant.described("encoder"),
+        "augment": variant.described("augment"),
+        "precision": "float32",
+        "seed": seed,
+    }
+
+
+def _budget(variant: Variant, phase: str, shots: int) -> dict[str, Json]:
+    steps = variant.steps(phase, shots)
+    return {"steps": steps, "examples": steps * variant.examples_per_step(phase, shots)}
+
+
+def _key(specs: Mapping[str, StageSpec], kind: str) -> str | None:
+    return specs[kind].key if kind in specs else None
+
+
+def _params(variant: Variant, specs: Mapping[str, StageSpec]) -> dict[str, Json]:
+    """Return every resolved parameter of a cell by its dotted name."""
+    flat: dict[str, Json] = {"augment": variant.names["augment"], "selection": variant.selection}
+    for axis in variant.plugins:
+        described = variant.described(axis)
+        assert described is not None
+        flat |= {f"{axis}.{key}": value for key, value in described["params"].items()}
+    for kind in variant.phases:
+        flat |= {f"{kind}.{key}": value for key, value in specs[kind].inputs["budget"].items()}
+    if "metatrain" in specs:
+        flat |= {f"task.{key}": value for key, value in specs["metatrain"].inputs["task"].items()}
+    return flat

@@ -1,0 +1,59 @@
+"""No meta-learning: a simple classifier on the features of the support.
+
+The control that everybody forgets: features learned by self-supervision (or not learned at
+all), and a prototype, nearest-neighbour or logistic-regression head at test time. Nearest
+class mean as in Snell et al. (2017); logistic regression on L2-normalised features with
+C = 1 as in Tian et al. (2020), arXiv:2003.11539, by scikit-learn.
+
+Shapes: N ways, S support examples, Q queries, D features.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveFloat
+from torch import Tensor
+
+from bench.contract import AbstractLearner, AbstractMeta, Norm, Task, Tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoMeta(AbstractMeta):
+    """Classify queries by a simple head on the encoder's features; nothing is meta-trained."""
+
+    reference: ClassVar[str] = "arXiv:2003.11539"
+    norm: ClassVar[Norm] = "running"
+    frozen_encoder: ClassVar[bool] = True
+    head: Literal["prototypes", "neighbour", "logistic"] = "prototypes"
+    regularisation: PositiveFloat = 1.0  # scikit-learn's C of the logistic head; Tian et al. (2020)
+
+    def adapt(
+        self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
+    ) -> Iterator[Tensors]:
+        """Yield once: the encoder stays as it is."""
+        yield params
+
+    def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
+        """Return the head's score of each query for each way."""
+        support_SD, query_QD = learner.embed_both(params, task.support_x, task.query_x)
+        if self.head == "logistic":
+            return self._logistic(support_SD, query_QD, task)
+        members_NS = F.one_hot(task.support_y, task.ways).T.bool()
+        if self.head == "neighbour":
+            distance_QNS = torch.cdist(query_QD, support_SD).unsqueeze(1)
+            return -distance_QNS.masked_fill(~members_NS, torch.inf).amin(2)
+        prototypes_ND = torch.stack([support_SD[member_S].mean(0) for member_S in members_NS])
+        return -torch.cdist(query_QD, prototypes_ND)
+
+    def _logistic(self, support_SD: Tensor, query_QD: Tensor, task: Task) -> Tensor:
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(C=self.regularisation, max_iter=1000)
+        model.fit(F.normalize(support_SD, dim=1).cpu().numpy(), task.support_y.cpu().numpy())
+        scores = model.decision_function(F.normalize(query_QD, dim=1).cpu().numpy())
+        if task.ways == 2:  # scikit-learn then gives the second class's score alone
+            scores = torch.as_tensor(scores)[:, None] * torch.tensor([-0.5, 0.5])
+        return torch.as_tensor(scores, device=query_QD.device)

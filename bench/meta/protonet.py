@@ -1,0 +1,80 @@
+"""Prototypical networks. Snell, Swersky and Zemel (2017), arXiv:1703.05175.
+
+The prototype of a class is the mean of its support features; a query's score for a class is
+minus the squared Euclidean distance to the prototype (their equations 1 and 2).
+
+Shapes: N ways, S support examples, Q queries, D features.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from bench.contract import (
+    AbstractLearner,
+    AbstractMetaTrained,
+    Norm,
+    Setting,
+    Task,
+    TaskShape,
+    Tensors,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protonet(AbstractMetaTrained):
+    """Learn features in which a class is a ball around the mean of its support."""
+
+    reference: ClassVar[str] = "arXiv:1703.05175"
+    norm: ClassVar[Norm] = "running"
+    frozen_encoder: ClassVar[bool] = True
+    rate: PositiveFloat = 1e-3  # Adam; authors' code
+    halve_every: PositiveFloat = (
+        0.2  # share of training after which the rate halves; authors' code:
+    )
+    # every 20 of at most 100 epochs
+    tasks_per_step: PositiveInt = 1  # authors' code
+    task_ways: PositiveInt | None = (
+        20  # section 3.2: more ways in training than at test; 20 for 5-shot
+    )
+    task_shots: PositiveInt = 5
+    task_queries: NonNegativeInt = 15  # section 3.2
+
+    def declines(self, setting: Setting) -> str | None:
+        """The loss is over queries."""
+        if setting.task and setting.task.queries < 1:
+            return "protonet learns from queries, its tasks have none"
+        return None
+
+    def schedule(self, progress: float) -> float:
+        """Halve the rate in equal parts of training."""
+        return float(0.5 ** (progress // self.halve_every))
+
+    def meta_gradient(
+        self, learner: AbstractLearner, params: Tensors, task: Task
+    ) -> tuple[Tensor, Tensors]:
+        """Return the cross-entropy of the queries, and its gradient."""
+        return learner.gradient(
+            lambda now: F.cross_entropy(self.predict(learner, now, task), task.query_y), params
+        )
+
+    def adapt(
+        self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
+    ) -> Iterator[Tensors]:
+        """Yield once: the prototypes are a function of the support."""
+        yield params
+
+    def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
+        """Return minus the squared distance of each query to each prototype."""
+        support_SD, query_QD = learner.embed_both(params, task.support_x, task.query_x)
+        members_NS = F.one_hot(task.support_y, task.ways).T.to(support_SD.dtype)
+        prototypes_ND = members_NS @ support_SD / members_NS.sum(1, keepdim=True)
+        return -(query_QD.unsqueeze(1) - prototypes_ND).square().sum(2)
+
+    def examples_per_task(self, shape: TaskShape) -> int:
+        """Support and queries, once."""
+        return shape.num_support + shape.num_queries

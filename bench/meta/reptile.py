@@ -1,0 +1,105 @@
+"""Reptile. Nichol, Achiam and Schulman (2018), arXiv:1803.02999.
+
+Train on a task for k steps of minibatches, theta' = U_k(theta), then move the start towards
+the result: theta <- theta + e (theta' - theta), with e falling linearly from ``rate`` to 0
+(their algorithm 2 and section 6). The direction to descend is thus theta - theta'.
+
+The inner optimizer is Adam with beta1 = 0, as in the authors' code. Two differences from it: the
+second moments start at zero in each task (there they persist), and minibatches run through the
+task's examples in their order, which is balanced over classes (there they are shuffled).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from bench.contract import AbstractLearner, AbstractMetaTrained, Setting, Task, TaskShape, Tensors
+from bench.inner import after
+
+BETA2, EPSILON = 0.999, 1e-8  # Adam's defaults, Kingma and Ba (2015)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reptile(AbstractMetaTrained):
+    """Move the start towards what a few steps on each task lead to."""
+
+    reference: ClassVar[str] = "arXiv:1803.02999"
+    optimizer: ClassVar[Literal["adam", "sgd"]] = "sgd"
+    steps: PositiveInt = 8  # inner steps in training; authors' README, mini-ImageNet
+    inner_rate: PositiveFloat = 1e-3  # of the inner Adam; authors' README
+    inner_batch: PositiveInt = 10  # examples in an inner step; authors' README, 5-way
+    rate: PositiveFloat = 1.0  # the outer step; authors' README
+    tasks_per_step: PositiveInt = 5  # authors' README
+    task_ways: PositiveInt | None = None
+    task_shots: PositiveInt = 15  # authors' README, mini-ImageNet: more than at test
+    task_queries: NonNegativeInt = 0  # all of a task's examples are trained on
+
+    def declines(self, setting: Setting) -> str | None:
+        """A linear head fits one number of ways."""
+        if setting.task and setting.task.ways != setting.ways:
+            return f"reptile's head has {setting.ways} outputs, its tasks {setting.task.ways} ways"
+        return None
+
+    def schedule(self, progress: float) -> float:
+        """Anneal the outer step linearly to zero."""
+        return 1.0 - progress
+
+    def head(self, width: int, ways: int) -> nn.Module:
+        """Return one linear layer."""
+        return nn.Linear(width, ways)
+
+    def meta_gradient(
+        self, learner: AbstractLearner, params: Tensors, task: Task
+    ) -> tuple[Tensor, Tensors]:
+        """Return the loss on all of the task after ``steps`` steps, and theta - theta'."""
+        x = torch.cat([task.support_x, task.query_x])
+        y = torch.cat([task.support_y, task.query_y])
+        adapted = after(self.adapt(learner, params, x, y), self.steps)
+        loss = self._loss(learner, adapted, x[: self.inner_batch], y[: self.inner_batch])
+        return loss.detach(), {name: (params[name] - adapted[name]).detach() for name in params}
+
+    def adapt(
+        self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
+    ) -> Iterator[Tensors]:
+        """Yield parameters after 0, 1, 2, ... Adam steps on minibatches of the support."""
+        moments = {name: torch.zeros_like(value) for name, value in params.items()}
+        size, step = min(self.inner_batch, len(support_x)), 0
+        while True:
+            yield params
+            batch = (torch.arange(size, device=support_x.device) + step * size) % len(support_x)
+            _, gradient = learner.gradient(
+                lambda now, rows=batch: self._loss(  # type: ignore[misc]
+                    learner, now, support_x[rows], support_y[rows]
+                ),
+                params,
+            )
+            step += 1
+            moments = {
+                name: BETA2 * old + (1 - BETA2) * gradient[name].square()
+                for name, old in moments.items()
+            }
+            params = {
+                name: value
+                - self.inner_rate
+                * gradient[name]
+                / ((moments[name] / (1 - BETA2**step)).sqrt() + EPSILON)
+                for name, value in params.items()
+            }
+
+    def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
+        """Return the head's scores of the queries."""
+        _, query_QD = learner.embed_both(params, task.support_x, task.query_x)
+        return learner.head(params, query_QD)
+
+    def examples_per_task(self, shape: TaskShape) -> int:
+        """One minibatch in every step, and one for the loss that is logged."""
+        size = min(self.inner_batch, shape.num_support + shape.num_queries)
+        return (self.steps + 1) * size
+
+    def _loss(self, learner: AbstractLearner, params: Tensors, x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(learner.head(params, learner.embed(params, x)), y)

@@ -1,0 +1,115 @@
+"""The answer in sentences, made from the verdicts and from nothing else."""
+
+from collections.abc import Sequence
+
+from bench.report import words
+from bench.report.comparison import Block, Comparison, Row, is_floor
+
+SAW = {
+    "none": "saw no labels",
+    "validation": "saw labels in validation only",
+    "train": "saw labels in training",
+}
+
+
+def overall(blocks: Sequence[Block]) -> list[str]:
+    """Say what holds in every setting of the suite, where each has verdicts."""
+    if len(blocks) < 2 or not all(_judged(block) for block in blocks):
+        return []
+    always = _in_all(blocks, "better")
+    if not always:
+        return [f"No variant is better than the random-init floor in all {len(blocks)} settings."]
+    be = "is" if len(always) == 1 else "are"
+    names = words.listing([words.escape(name) for name in always])
+    return [f"In all {len(blocks)} settings {names} {be} better than the random-init floor."]
+
+
+def _judged(block: Block) -> bool:
+    return any(row.floor is not None and row.floor.verdict for row in block.rows)
+
+
+def _in_all(blocks: Sequence[Block], verdict: str) -> list[str]:
+    found = [
+        {row.group.variant: None for row in b.rows if row.floor and row.floor.verdict == verdict}
+        for b in blocks
+    ]
+    return [name for name in found[0] if all(name in one for one in found)]
+
+
+def sentences(block: Block, margin: float) -> list[str]:
+    """Say for one setting what leads, what beats the floor, and what beats each baseline."""
+    floor = [(row, row.floor) for row in block.rows if row.floor]
+    said = _leaders(block) + _verdicts("the random-init floor", block, floor, margin)
+    for labels, name in block.baselines.items():
+        own = [
+            (row, row.baseline)
+            for row in block.rows
+            if row.baseline and row.group.first.labels == labels and row.baseline.verdict
+        ]
+        if not _is_floor(block, name):
+            said += _verdicts(f"the baseline {words.escape(name)}", block, own, margin)
+    return said + _incomplete(block)
+
+
+def _leaders(block: Block) -> list[str]:
+    """Name the highest mean of each class of labels; it is no verdict, and says so."""
+    said = []
+    for labels in dict.fromkeys(row.group.first.labels for row in block.rows):
+        rows = [row for row in block.rows if row.group.first.labels == labels]
+        best = next((row for row in rows if row.accuracy), None)
+        if best is not None and best.accuracy is not None:
+            name, accuracy = words.escape(best.group.variant), words.percent(best.accuracy)
+            among = f"the variants that {SAW[labels]} (no verdict by itself)"
+            said.append(f"Highest mean accuracy in % of {among}: {name}, {accuracy}.")
+    return said
+
+
+def _is_floor(block: Block, variant: str) -> bool:
+    return any(is_floor(row.group) for row in block.rows if row.group.variant == variant)
+
+
+def _verdicts(
+    reference: str, block: Block, compared: Sequence[tuple[Row, Comparison]], margin: float
+) -> list[str]:
+    """One sentence a verdict that occurs."""
+    if not compared:
+        return []
+    phrases = {
+        "better": f"better than {reference}",
+        "equivalent": f"equivalent to {reference} (within {100 * margin:g} points)",
+        "worse": f"worse than {reference}",
+    }
+    said = []
+    for verdict, phrase in phrases.items():
+        names = _named(compared, verdict)
+        if names:
+            be = "is" if len(names) == 1 else "are"
+            said.append(f"{words.listing(names)} {be} **{phrase}**.")
+    undecided = _named(compared, "undecided")
+    if undecided:
+        seeds = "one seed" if one_seed([block]) else "these seeds"
+        told = f"**cannot be told apart from {reference}** with {seeds} (undecided)"
+        said.append(f"{words.listing(undecided)} {told}.")
+    return said
+
+
+def _named(compared: Sequence[tuple[Row, Comparison]], verdict: str) -> list[str]:
+    return [
+        f"{words.escape(row.group.variant)} ({words.points(one.difference)})"
+        for row, one in compared
+        if one.verdict == verdict and one.difference is not None
+    ]
+
+
+def _incomplete(block: Block) -> list[str]:
+    """Name the rows without a mean, together where the reason is the same."""
+    reasons: dict[str, list[str]] = {}
+    for row in block.rows:
+        if row.group.trouble:
+            reasons.setdefault(row.group.trouble, []).append(words.escape(row.group.variant))
+    return [f"Nothing is said of {words.listing(v)}: {why}." for why, v in reasons.items()]
+
+
+def one_seed(blocks: Sequence[Block]) -> bool:
+    """Whether some interval speaks of one model alone."""
+    return any(row.accuracy.one_model for b in blocks for row in b.rows if row.accuracy)

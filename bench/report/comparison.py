@@ -1,0 +1,228 @@
+"""The comparisons of a suite: per setting, every variant against its baseline and the floor.
+
+Verdicts stand within a class of labels; across classes only the difference is shown.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.cell import Json
+from bench.report.results import Group, Results
+from bench.report.statistics import (
+    Interval,
+    Variances,
+    Verdict,
+    crossed_interval,
+    holm,
+    one_model_interval,
+    paired_difference,
+    sign_flip,
+    variances,
+    verdict,
+)
+
+FLOOR = "random_init"  # the control that every row is judged against
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A paired difference from ``reference``; ``trouble`` says why there is none.
+
+    ``verdict`` and ``p_holm`` stay None where only the difference is shown (other labels).
+    """
+
+    reference: str
+    trouble: str = ""
+    difference: Interval | None = None
+    parts: Variances | None = None
+    sign_flip: float | None = None
+    p_holm: float | None = None
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One variant in one setting. ``baseline`` is None for the baseline itself, or without one."""
+
+    group: Group
+    accuracy: Interval | None
+    legacy: Interval | None
+    baseline: Comparison | None
+    floor: Comparison | None
+    is_baseline: bool
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One data set, ways and shots: rows sorted by labels and accuracy, and what crosses labels."""
+
+    data: str
+    ways: int
+    shots: int
+    rows: tuple[Row, ...]
+    across: tuple[tuple[Group, Comparison], ...]
+    baselines: Mapping[str, str]  # class of labels -> variant, of those present
+
+    @property
+    def title(self) -> str:
+        """Name the setting in words."""
+        return f"{self.data}, {self.ways}-way {self.shots}-shot"
+
+    @property
+    def slug(self) -> str:
+        """Name the setting in a file's name."""
+        return f"{self.data}-{self.ways}way-{self.shots}shot"
+
+
+def blocks(results: Results) -> tuple[Block, ...]:
+    """Return one block a (data, ways, shots), in the plan's order."""
+    found: dict[tuple[str, int, int], list[Group]] = {}
+    for group in results.groups:
+        found.setdefault((group.data, group.ways, group.shots), []).append(group)
+    return tuple(_block(groups, results.plan.settings) for groups in found.values())
+
+
+def compare(group: Group, reference: Group) -> Comparison:
+    """Pair two variants on the seeds planned for both; incomplete ones are not compared."""
+    seeds = group.seeds() & reference.seeds()
+    trouble = _trouble(group, reference, seeds)
+    if trouble:
+        return Comparison(reference=reference.variant, trouble=trouble)
+    a_SE, b_SE = group.accuracy(seeds), reference.accuracy(seeds)
+    return Comparison(
+        reference=reference.variant,
+        difference=paired_difference(a_SE, b_SE),
+        parts=variances(a_SE - b_SE) if len(seeds) > 1 else None,
+        sign_flip=sign_flip((a_SE - b_SE).mean(1)),
+    )
+
+
+def _trouble(group: Group, reference: Group, seeds: frozenset[int]) -> str:
+    if group.trouble:
+        return group.trouble
+    if reference.trouble:
+        return f"{reference.variant} is {reference.trouble}"
+    if group.banks != reference.banks:
+        return f"withheld ({reference.variant} met other test episodes)"
+    return "" if seeds else f"withheld (no seed in common with {reference.variant})"
+
+
+def judge(family: Sequence[Comparison], margin: float) -> list[Comparison]:
+    """Give verdicts to one declared family; a missing p counts in its size as 1."""
+    p = [1.0 if c.difference is None or c.difference.p is None else c.difference.p for c in family]
+    return [
+        one
+        if one.difference is None
+        else replace(one, p_holm=q, verdict=verdict(one.difference, q, margin))
+        for one, q in zip(family, holm(p), strict=True)
+    ]
+
+
+def _block(groups: Sequence[Group], settings: Mapping[str, Json]) -> Block:
+    baselines = _baselines(groups, settings["baseline"])
+    judged = _judged(groups, baselines, float(settings["margin"]))
+    own_budget = frozenset(settings.get("budget_overridden", ()))
+    rows = [_row(group, groups, baselines, judged, own_budget) for group in groups]
+    return Block(
+        data=groups[0].data,
+        ways=groups[0].ways,
+        shots=groups[0].shots,
+        rows=tuple(sorted(rows, key=_order)),
+        across=_across(groups, baselines),
+        baselines={labels: group.variant for labels, group in baselines.items()},
+    )
+
+
+def _order(row: Row) -> tuple[str, float, str]:
+    mean = float("inf") if row.accuracy is None else -row.accuracy.mean
+    return row.group.first.labels, mean, row.group.variant
+
+
+def _baselines(groups: Sequence[Group], baseline: Mapping[str, str]) -> dict[str, Group]:
+    """Return class of labels -> its baseline's group; ``*`` names one for all classes."""
+    named = {group.variant: group for group in groups}
+    classes = dict.fromkeys(group.first.labels for group in groups)
+    chosen = {labels: baseline.get(labels, baseline.get("*")) for labels in classes}
+    return {labels: named[label] for labels, label in chosen.items() if label in named}
+
+
+def is_floor(group: Group) -> bool:
+    """Whether a group is the random-init control."""
+    return group.first.control == FLOOR
+
+
+def floor_of(group: Group, groups: Sequence[Group]) -> Group | None:
+    """Find the random-init control that a group is judged against: its own encoder's, or any."""
+    floors = [one for one in groups if is_floor(one)]
+    same = [one for one in floors if one.first.encoder == group.first.encoder]
+    return next(iter([*same, *floors]), None)
+
+
+def _judged(
+    groups: Sequence[Group], baselines: Mapping[str, Group], margin: float
+) -> dict[tuple[str, str], Comparison]:
+    """Return (variant, reference) -> verdict; a family is all that is judged by one reference."""
+    families: dict[str, list[tuple[str, Comparison]]] = {}
+    for group in groups:
+        own = baselines.get(group.first.labels)
+        own = own if own and own.first.labels == group.first.labels else None
+        references = {one.variant: one for one in (own, floor_of(group, groups)) if one}
+        for name, reference in references.items():
+            if name != group.variant:
+                pair = (group.variant, compare(group, reference))
+                families.setdefault(name, []).append(pair)
+    return {
+        (variant, name): comparison
+        for name, family in families.items()
+        for (variant, _), comparison in zip(
+            family, judge([one for _, one in family], margin), strict=True
+        )
+    }
+
+
+def _row(
+    group: Group,
+    groups: Sequence[Group],
+    baselines: Mapping[str, Group],
+    judged: Mapping[tuple[str, str], Comparison],
+    own_budget: frozenset[str],
+) -> Row:
+    own, floor = baselines.get(group.first.labels), floor_of(group, groups)
+    is_baseline = own is not None and own.variant == group.variant
+    against = None
+    if own is not None and not is_baseline:
+        against = judged.get((group.variant, own.variant)) or compare(group, own)
+    whole = not group.trouble
+    return Row(
+        group=group,
+        accuracy=crossed_interval(group.accuracy()) if whole else None,
+        legacy=one_model_interval(group.accuracy()[0]) if whole else None,
+        baseline=against,
+        floor=judged.get((group.variant, floor.variant)) if floor else None,
+        is_baseline=is_baseline,
+        marks=_marks(group, own, own_budget),
+    )
+
+
+def _marks(group: Group, baseline: Group | None, own_budget: frozenset[str]) -> tuple[str, ...]:
+    """Say what sets a row apart from its baseline beside the method: norm, budget."""
+    marks = []
+    if baseline is not None and baseline.first.norm != group.first.norm:
+        marks.append(f"norm {group.first.norm}, its baseline {baseline.first.norm}")
+    if group.variant in own_budget:
+        marks.append("a budget of its own")
+    return tuple(marks)
+
+
+def _across(
+    groups: Sequence[Group], baselines: Mapping[str, Group]
+) -> tuple[tuple[Group, Comparison], ...]:
+    """Pair every variant with the baselines of other classes; no verdict is due there."""
+    references = {one.variant: one for one in baselines.values() if not is_floor(one)}
+    return tuple(
+        (group, compare(group, reference))
+        for reference in references.values()
+        for group in groups
+        if group.first.labels != reference.first.labels and not is_floor(group)
+    )

@@ -1,0 +1,118 @@
+"""The learning curves: loss over training images, one panel a kind of stage and method."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from bench.cell import TRAINED, Json
+from bench.report import words
+from bench.report.results import Results
+from bench.report.style import (
+    CONTROL,
+    SOLID,
+    Look,
+    Picture,
+    columns_of,
+    handle,
+    legend_below,
+    legend_height,
+    looks,
+    panels,
+    png,
+    styled,
+)
+
+Manifest = Mapping[str, Json]
+SHARED = Look(colour=CONTROL, marker="", dashes=SOLID, fill=CONTROL)
+SHARED_LABEL = "shared by several variants"
+
+
+def learning_figure(results: Results) -> Picture | None:
+    """Draw every trained stage; losses of different methods differ in scale, so do the panels."""
+    found = _panels(results)
+    if not found:
+        return None
+    with styled():
+        picture = _draw(found, looks(results))
+    return Picture(name="learning.png", alt="Learning curves", content=png(picture))
+
+
+def _panels(results: Results) -> dict[str, dict[str, list[Manifest]]]:
+    """Return panel title -> variant (or SHARED_LABEL) -> manifests, one a seed."""
+    owners: dict[str, list[str]] = {}
+    titles: dict[str, str] = {}
+    several = len({one.cell.data for one in results.cells}) > 1
+    for one in results.cells:
+        for kind in TRAINED:
+            key = one.cell.stages.get(kind)
+            if key is not None and key in results.manifests and _has_curve(results.manifests[key]):
+                method = one.cell.pretext if kind == "pretrain" else one.cell.meta
+                titles[key] = f"{kind}: {method}" + (f" ({one.cell.data})" if several else "")
+                owners.setdefault(key, []).append(one.cell.variant)
+    found: dict[str, dict[str, list[Manifest]]] = {}
+    for key, variants in sorted(owners.items(), key=lambda item: _place(titles[item[0]])):
+        owner = variants[0] if len(set(variants)) == 1 else SHARED_LABEL
+        panel = found.setdefault(titles[key], {})
+        panel.setdefault(owner, []).append(results.manifests[key])
+    return found
+
+
+def _place(title: str) -> tuple[bool, str]:
+    return not title.startswith("pretrain"), title
+
+
+def _has_curve(manifest: Manifest) -> bool:
+    return len(manifest["curve"]["steps"]) > 1
+
+
+def _draw(
+    found: Mapping[str, Mapping[str, Sequence[Manifest]]], look: Mapping[str, Look]
+) -> Figure:
+    names = list(dict.fromkeys(owner for panel in found.values() for owner in panel))
+    labels = [name for name in look if name in names] + [n for n in names if n == SHARED_LABEL]
+    axes = panels(len(found), 2.3, extra=legend_height(labels))
+    for axis, (title, panel) in zip(axes, found.items(), strict=True):
+        for owner, manifests in panel.items():
+            _curve(axis, manifests, look.get(owner, SHARED))
+        axis.set(title=title)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.count(value)))
+    figure = axes[0].figure
+    assert isinstance(figure, Figure)
+    for axis in axes[-columns_of(len(axes)) :]:
+        axis.set_xlabel("training images")
+    figure.supylabel("loss (mean over seeds; band: lowest to highest)", fontsize=9)
+    legend_below(figure, [handle(look.get(label, SHARED)) for label in labels], labels)
+    return figure
+
+
+def _curve(axis: Axes, manifests: Sequence[Manifest], look: Look) -> None:
+    """Mean and range over seeds where their steps agree; else one thin line a seed."""
+    curves = [_images_and_loss(manifest) for manifest in manifests]
+    if any(not np.array_equal(x, curves[0][0]) for x, _ in curves):
+        for x, loss in curves:
+            axis.plot(x, loss, color=look.colour, linestyle=look.dashes, linewidth=0.8)
+        return
+    loss_SX = np.stack([loss for _, loss in curves])
+    x = curves[0][0]
+    axis.fill_between(x, loss_SX.min(0), loss_SX.max(0), color=look.colour, alpha=0.15, linewidth=0)
+    axis.plot(
+        x,
+        loss_SX.mean(0),
+        color=look.colour,
+        linestyle=look.dashes,
+        linewidth=1.4,
+        marker=look.marker,
+        markerfacecolor=look.fill,
+        markersize=5,
+        markevery=[-1],
+    )
+
+
+def _images_and_loss(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    steps = np.array(manifest["curve"]["steps"], float)
+    images = steps * (manifest["cost"]["examples"] / max(steps[-1], 1.0))
+    return images, np.array(manifest["curve"]["loss"], float)

@@ -1,0 +1,154 @@
+"""What ``bench plan`` prints: cells, stages and what sharing saves, cost, and power."""
+
+from collections.abc import Mapping, Sequence
+
+from bench.cell import TRAINED, Json, StageKind
+from bench.plan import Plan
+from bench.report import words
+from bench.report.comparison import blocks
+from bench.report.results import Results, read_results
+from bench.report.tables import detectable
+from bench.store import Damaged, Store
+
+KINDS: tuple[StageKind, ...] = (*TRAINED, "evaluate")
+PLUGINS = ("data", "encoder", "pretext", "meta", "tasks")
+# Conv4-64 on one core at 32x32x3: 75 images forward and backward took 0.094 s; a test episode of
+# 425 to 625 passes (ten steps, five read-outs) 0.20 to 0.41 s.
+SECONDS_PER_IMAGE = {"pretrain": 1.3e-3, "metatrain": 1.3e-3, "evaluate": 6e-4}
+
+
+def plan_text(plan: Plan, store: Store) -> str:
+    """Describe a plan and what of it is stored, as plain lines that nothing wraps."""
+    results = read_results(plan, store)
+    parts = [
+        _head(plan, store),
+        _variants(results),
+        _stages(plan, store),
+        _listed("dropped", [f"{one.variant}: {one.reason}" for one in plan.dropped]),
+        _listed("warnings", list(plan.warnings) + list(results.notes)),
+        _cost(plan, store),
+        _power(results),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Align columns with spaces; the last is not padded."""
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _head(plan: Plan, store: Store) -> str:
+    finished = sum(store.has(spec.kind, key) for key, spec in plan.stages.items())
+    variants = len({cell.variant for cell in plan.cells})
+    return (
+        f"{plan.name}: {len(plan.cells)} cells of {variants} variants; "
+        f"{len(plan.stages)} stages, {finished} finished"
+    )
+
+
+def _variants(results: Results) -> str:
+    rows: dict[tuple[str, ...], tuple[set[int], set[int]]] = {}
+    for group in results.groups:
+        cell = group.first
+        key = (cell.variant, cell.labels, cell.norm, cell.data, str(cell.ways))
+        shots, seeds = rows.setdefault(key, (set(), set()))
+        shots.add(group.shots)
+        seeds |= group.seeds()
+    header = ["variant", "labels", "norm", "data", "ways", "shots", "seeds"]
+    return plain(
+        header,
+        [
+            [*key, ", ".join(map(str, sorted(shots))), words.ranges(sorted(seeds))]
+            for key, (shots, seeds) in rows.items()
+        ],
+    )
+
+
+def _stages(plan: Plan, store: Store) -> str:
+    """Per kind: stages, what they would be without sharing, what that saves, what is cached."""
+    rows = []
+    for kind in KINDS:
+        keys = [key for key, spec in plan.stages.items() if spec.kind == kind]
+        uses = sum(kind in cell.stages for cell in plan.cells)
+        cached = sum(store.has(kind, key) for key in keys)
+        if keys:
+            rows.append([kind, *map(str, (len(keys), uses, uses - len(keys), cached))])
+    return plain(["stage", "distinct", "without sharing", "saved", "cached"], rows)
+
+
+def _listed(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"{title}:", *(f"  {line}" for line in lines)]) if lines else ""
+
+
+def _cost(plan: Plan, store: Store) -> str:
+    """Estimate the seconds of what is not cached: from like stages, else from constants."""
+    left = [spec for key, spec in plan.stages.items() if not store.has(spec.kind, key)]
+    if not left:
+        return "cost: nothing is left to run"
+    rates = _rates(store)
+    seconds = {kind: 0.0 for kind in KINDS}
+    measured = 0
+    for spec in left:
+        rate = rates.get(_likeness(spec.kind, spec.inputs))
+        measured += rate is not None
+        seconds[spec.kind] += images(spec.kind, spec.inputs) * (
+            SECONDS_PER_IMAGE[spec.kind] if rate is None else rate
+        )
+    parts = ", ".join(f"{kind} {words.duration(s)}" for kind, s in seconds.items() if s)
+    return (
+        f"cost: about {words.duration(sum(seconds.values()))} on one worker ({parts}); rough: from "
+        f"like stages in the store for {measured} of {len(left)}, else from constants for Conv4-64 "
+        "on one CPU core"
+    )
+
+
+def _rates(store: Store) -> dict[tuple[str, ...], float]:
+    """Seconds an image of each likeness in the store; the latest stage counts."""
+    rates: dict[tuple[str, ...], tuple[str, float]] = {}
+    for kind in KINDS:
+        for key in store.keys(kind):
+            manifest = stored(store, kind, key)
+            if manifest is not None:
+                inputs, cost = manifest["inputs"], manifest["cost"]
+                found = (manifest["provenance"]["started"], cost["seconds"] / images(kind, inputs))
+                likeness = _likeness(kind, inputs)
+                rates[likeness] = max(rates.get(likeness, ("", 0.0)), found)
+    return {likeness: rate for likeness, (_, rate) in rates.items()}
+
+
+def stored(store: Store, kind: str, key: str) -> Mapping[str, Json] | None:
+    """Read a stage's manifest; None where it is damaged, since it will be computed again."""
+    try:
+        return store.manifest(kind, key)
+    except Damaged:
+        return None
+
+
+def _likeness(kind: str, inputs: Mapping[str, Json]) -> tuple[str, ...]:
+    return (kind, *(str((inputs.get(axis) or {}).get("name", "")) for axis in PLUGINS))
+
+
+def images(kind: str, inputs: Mapping[str, Json]) -> int:
+    """Return the images that pass the encoder in a stage: its budget, or its episodes'."""
+    if kind != "evaluate":
+        return int(inputs["budget"]["examples"])
+    steps = 0 if (inputs["meta"] or {}).get("name") == "none" else inputs["readouts"][-1]
+    readouts = len(inputs["readouts"]) if steps else 1
+    support = inputs["shots"] * max(steps, 1)
+    return int(inputs["episodes"] * inputs["ways"] * (support + inputs["queries"] * readouts))
+
+
+def _power(results: Results) -> str:
+    seeds = len({one.cell.seed for one in results.cells})
+    found, source = detectable(blocks(results), seeds)
+    if found is None:
+        return "one seed detects no difference between methods: at least two are needed"
+    return (
+        f"with {seeds} seeds a true difference of {100 * found:.1f} points from a baseline is "
+        f"detected with power .8 at .05 ({source})"
+    )

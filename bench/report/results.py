@@ -1,0 +1,214 @@
+"""What the store holds of a plan: each cell's outcome, and cells grouped over their seeds.
+
+Shapes: S seeds, E test episodes, T read-outs (numbers of test-time steps).
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from pyarrow import parquet
+
+from bench.cell import TRAINED, Cell, Json
+from bench.plan import Plan
+from bench.store import Damaged, Store
+
+Status = Literal["done", "failed", "missing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """One cell's outcome; ``reason`` says why it is not done, ``accuracy_TE`` is in [0, 1]."""
+
+    cell: Cell
+    status: Status
+    reason: str = ""
+    manifest: Mapping[str, Json] = field(default_factory=dict)
+    trained: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # kind -> manifest
+    steps: tuple[int, ...] = ()
+    accuracy_TE: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+
+    @property
+    def seconds(self) -> float:
+        """Own evaluation and every stage it builds on; NaN when one of these is not stored."""
+        return self._seconds({kind: 1 for kind in TRAINED})
+
+    def _seconds(self, sharers: Mapping[str, int]) -> float:
+        if self.status != "done" or len(self.trained) != len(self.cell.stages) - 1:
+            return float("nan")
+        seconds = float(self.manifest["cost"]["seconds"])
+        for kind, manifest in self.trained.items():
+            seconds += float(manifest["cost"]["seconds"]) / sharers[kind]
+        return seconds
+
+    def seconds_shared(self, sharing: Mapping[str, int]) -> float:
+        """As ``seconds``, each trained stage divided by the cells that share it (key -> cells)."""
+        return self._seconds({kind: sharing[key] for kind, key in self.cell.stages.items()})
+
+    @property
+    def examples(self) -> float:
+        """Training examples passed forward; NaN when a trained stage is not stored."""
+        if self.status != "done" or len(self.trained) != len(self.cell.stages) - 1:
+            return float("nan")
+        return float(sum(one["cost"]["examples"] for one in self.trained.values()))
+
+    @property
+    def peak_memory(self) -> float:
+        """The most bytes that any of the cell's stages held; NaN when the cell is not done."""
+        stages = [self.manifest, *self.trained.values()] if self.status == "done" else []
+        return float(max((one["cost"]["peak_memory_bytes"] for one in stages), default=np.nan))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The seeds of one variant in one setting: what an aggregate is made of, whole or not."""
+
+    variant: str
+    data: str
+    ways: int
+    shots: int
+    results: tuple[CellResult, ...]
+
+    @property
+    def done(self) -> tuple[CellResult, ...]:
+        """The finished cells, in the plan's order of seeds."""
+        return tuple(one for one in self.results if one.status == "done")
+
+    @property
+    def first(self) -> Cell:
+        """A cell to read the coordinates from that all seeds share."""
+        return self.results[0].cell
+
+    @property
+    def banks(self) -> frozenset[str]:
+        """The digests of the test banks that the finished cells met; one if all is well."""
+        return frozenset(one.manifest["bank"] for one in self.done)
+
+    @property
+    def trouble(self) -> str:
+        """Why these cells cannot be averaged: ``incomplete (3 of 5 seeds)``; empty if they can."""
+        if len(self.done) < len(self.results):
+            return f"incomplete ({len(self.done)} of {len(self.results)} seeds)"
+        if len(self.banks) > 1 or len({one.accuracy_TE.shape for one in self.done}) > 1:
+            return "withheld (seeds met different test episodes)"
+        return "withheld (one episode)" if self.done[0].accuracy_TE.shape[1] < 2 else ""
+
+    def accuracy(self, seeds: frozenset[int] | None = None) -> np.ndarray:
+        """Headline accuracies [S, E], of the named seeds alone where some are named."""
+        return np.stack([r.accuracy_TE[-1] for r in self._chosen(seeds)])
+
+    def curve(self) -> np.ndarray:
+        """Accuracies [T, S, E] after each number of test-time steps."""
+        return np.stack([one.accuracy_TE for one in self.done], axis=1)
+
+    def seeds(self) -> frozenset[int]:
+        """The planned replicate numbers."""
+        return frozenset(one.cell.seed for one in self.results)
+
+    def _chosen(self, seeds: frozenset[int] | None) -> list[CellResult]:
+        chosen = [one for one in self.done if seeds is None or one.cell.seed in seeds]
+        return sorted(chosen, key=lambda one: one.cell.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """A plan and every outcome of it; ``notes`` are for the audit (damaged folders)."""
+
+    plan: Plan
+    cells: tuple[CellResult, ...]
+    notes: tuple[str, ...] = ()
+    manifests: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # key -> manifest
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Cells grouped by variant and setting, in the plan's order."""
+        found: dict[tuple[str, str, int, int], list[CellResult]] = {}
+        for one in self.cells:
+            cell = one.cell
+            found.setdefault((cell.variant, cell.data, cell.ways, cell.shots), []).append(one)
+        return tuple(
+            Group(variant=v, data=d, ways=w, shots=k, results=tuple(results))
+            for (v, d, w, k), results in found.items()
+        )
+
+    @cached_property
+    def sharing(self) -> Mapping[str, int]:
+        """How many cells of the plan build on each stage."""
+        counts: dict[str, int] = {}
+        for one in self.cells:
+            for key in one.cell.stages.values():
+                counts[key] = counts.get(key, 0) + 1
+        return counts
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Every variant once, in the plan's order."""
+        return tuple(dict.fromkeys(one.cell.variant for one in self.cells))
+
+    def unfinished(self) -> tuple[CellResult, ...]:
+        """The cells that failed or are missing."""
+        return tuple(one for one in self.cells if one.status != "done")
+
+
+def read_results(plan: Plan, store: Store) -> Results:
+    """Read every manifest and every episode of a plan once; a damaged stage counts as missing."""
+    manifests, notes = _manifests(plan, store)
+    cells = [_read_cell(cell, store, manifests, notes) for cell in plan.cells]
+    return Results(plan=plan, cells=tuple(cells), notes=tuple(notes), manifests=manifests)
+
+
+def _manifests(plan: Plan, store: Store) -> tuple[dict[str, Mapping[str, Json]], list[str]]:
+    manifests: dict[str, Mapping[str, Json]] = {}
+    notes = []
+    for key, spec in plan.stages.items():
+        try:
+            if store.has(spec.kind, key):
+                manifests[key] = store.manifest(spec.kind, key)
+        except Damaged as damage:
+            notes.append(f"{spec.kind} {key[:12]} is damaged and counts as missing: {damage}")
+    return manifests, notes
+
+
+def _read_cell(
+    cell: Cell, store: Store, manifests: Mapping[str, Mapping[str, Json]], notes: list[str]
+) -> CellResult:
+    key = cell.stages["evaluate"]
+    if key in manifests:
+        try:
+            steps, accuracy_TE = _episodes(store.read("evaluate", key, "episodes.parquet"))
+        except Damaged as damage:
+            notes.append(f"evaluate {key[:12]} is damaged and counts as missing: {damage}")
+            return CellResult(cell=cell, status="missing", reason="its folder is damaged")
+        kinds = [kind for kind in TRAINED if cell.stages.get(kind) in manifests]
+        return CellResult(
+            cell=cell,
+            status="done",
+            manifest=manifests[key],
+            trained={kind: manifests[cell.stages[kind]] for kind in kinds},
+            steps=steps,
+            accuracy_TE=accuracy_TE,
+        )
+    return _unfinished(cell, store, manifests)
+
+
+def _unfinished(
+    cell: Cell, store: Store, manifests: Mapping[str, Mapping[str, Json]]
+) -> CellResult:
+    for kind in (*TRAINED, "evaluate"):
+        key = cell.stages.get(kind)
+        if key is not None and key not in manifests and (failures := store.failures(key)):
+            reason = f"{kind}: {failures[-1]['reason']}"
+            return CellResult(cell=cell, status="failed", reason=reason)
+    return CellResult(cell=cell, status="missing", reason="not run")
+
+
+def _episodes(content: bytes) -> tuple[tuple[int, ...], np.ndarray]:
+    """Read columns episode, step, accuracy into the read-outs and accuracies [T, E]."""
+    table = parquet.read_table(io.BytesIO(content), use_threads=False)
+    step, episode = table["step"].to_numpy(), table["episode"].to_numpy()
+    order = np.lexsort((episode, step))
+    steps = np.unique(step)
+    return tuple(int(s) for s in steps), table["accuracy"].to_numpy()[order].reshape(len(steps), -1)

@@ -1,0 +1,158 @@
+"""How figures look: one colour and marker a variant everywhere, GitHub's width, equal bytes."""
+
+import io
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from bench.report.results import Results
+
+WIDTH = 8.8  # inches: 880 px at GitHub's width, drawn at twice that
+# Okabe and Ito's colours, which the colour-blind tell apart, without yellow (pale on white).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+Dashes = tuple[float, tuple[float, ...]]  # offset, then lengths on and off
+SOLID: Dashes = (0, ())
+DASHES: tuple[Dashes, ...] = (
+    *(SOLID, (0, (5, 1)), (0, (1, 1)), (0, (4, 1, 1, 1))),
+    *((0, (6, 2)), (0, (3, 2)), (0, (1, 2))),
+)
+LEGEND_CHARS = 28
+CONTROL, QUIET = "#555555", "#999999"
+RC: Mapping[str, Any] = {
+    "axes.edgecolor": "#666666",
+    "axes.grid": True,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10,
+    "figure.facecolor": "white",  # legible on GitHub's dark theme too
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a label may hold a dollar sign
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A figure's file name, the text that stands in for it, and its PNG."""
+
+    name: str
+    alt: str
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A variant's colour, marker and line; hollow markers saw labels."""
+
+    colour: str
+    marker: str
+    dashes: Dashes
+    fill: str
+
+
+def looks(results: Results) -> Mapping[str, Look]:
+    """Give each variant of a plan its own look; controls are grey."""
+    labels = {one.cell.variant: one.cell.labels for one in results.cells}
+    controls = [one.cell.variant for one in results.cells if one.cell.control]
+    methods = [variant for variant in results.variants if variant not in controls]
+    chosen = {}
+    for group, colours in ((methods, COLOURS), (list(dict.fromkeys(controls)), (CONTROL,))):
+        for index, variant in enumerate(group):
+            turn, colour = divmod(index, len(colours))
+            chosen[variant] = Look(
+                colour=colours[colour],
+                marker=MARKERS[turn % len(MARKERS)],
+                dashes=DASHES[turn % len(DASHES)],
+                fill=colours[colour] if labels[variant] == "none" else "white",
+            )
+    return chosen
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw with our settings and matplotlib's defaults, whatever the user's own file says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        for name, value in RC.items():
+            matplotlib.rcParams[name] = value  # type: ignore[index]
+        yield
+
+
+def columns_of(count: int) -> int:
+    """How many panels stand side by side."""
+    return 2 if count == 4 else min(count, 3)
+
+
+def panels(count: int, height: float, *, extra: float = 0.0) -> list[Axes]:
+    """Lay out axes of ``height`` inches in rows of at most three, with ``extra`` below."""
+    columns = columns_of(count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH, rows * height + extra), dpi=200, layout="constrained")
+    return [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as PNG at twice GitHub's width: 256 colours, no date, no version."""
+    canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    image = Image.fromarray(drawn).convert("RGB")
+    image.quantize(256, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def wrapped(label: str, width: int = 30) -> str:
+    """Break a long label over lines."""
+    return "\n".join(textwrap.wrap(label, width)) or label
+
+
+def handle(look: Look, *, level: bool = False) -> Line2D:
+    """Return a legend's entry for a variant; ``level`` for a dashed line without steps."""
+    return Line2D(
+        [],
+        [],
+        color=look.colour,
+        marker=look.marker,
+        markerfacecolor=look.fill,
+        markersize=5,
+        linestyle="--" if level else look.dashes,
+        linewidth=1.4,
+    )
+
+
+def _columns(labels: Sequence[str]) -> int:
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    return max(1, min(4, len(labels), int(WIDTH / (0.075 * longest + 0.6))))
+
+
+def legend_height(labels: Sequence[str]) -> float:
+    """Inches that ``legend_below`` needs."""
+    texts = [wrapped(label, LEGEND_CHARS) for label in labels]
+    lines = sum(1 + text.count("\n") for text in texts)
+    return 0.2 * -(-lines // _columns(texts)) + 0.25 if texts else 0.0
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """Put one legend under all panels, where it hides nothing."""
+    texts = [wrapped(label, LEGEND_CHARS) for label in labels]
+    if texts:
+        figure.legend(handles, texts, loc="outside lower center", ncols=_columns(texts))

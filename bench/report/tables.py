@@ -1,0 +1,227 @@
+"""The report's tables: numbers for CSV, and the same in words for markdown."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import pandas as pd
+
+from bench.report import words
+from bench.report.comparison import Block, Comparison, Row, is_floor
+from bench.report.results import CellResult, Group, Results
+from bench.report.statistics import ASSUMED_SEED_SD, Interval, detectable_difference
+
+SEED_COUNTS = (3, 5, 10, 20)
+NAN = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table as markdown, and the numbers behind it under the name of their CSV file."""
+
+    name: str
+    markdown: str
+    frame: pd.DataFrame
+
+
+def accuracy_table(block: Block, results: Results) -> Table:
+    """Accuracy, difference from the baseline and from the floor, and the verdicts."""
+    header = ["variant", "labels", "accuracy %", "minus baseline", "verdict"]
+    header += ["minus floor", "against floor", "norm"]
+    rows = [
+        [
+            row.group.variant,
+            row.group.first.labels,
+            words.percent(row.accuracy) if row.accuracy else row.group.trouble,
+            *_against(row, row.baseline, "baseline" if row.is_baseline else words.NONE),
+            *_against(row, row.floor, "floor" if is_floor(row.group) else words.NONE),
+            _norm(row),
+        ]
+        for row in block.rows
+    ]
+    frame = pd.DataFrame([_numbers(row, results) for row in block.rows])
+    markdown = words.table(header, rows, right=(2, 3, 5))
+    return Table(name=f"accuracy-{block.slug}.csv", markdown=markdown, frame=frame)
+
+
+def _norm(row: Row) -> str:
+    return f"{row.group.first.norm} (!)" if row.marks else row.group.first.norm
+
+
+def _against(row: Row, comparison: Comparison | None, itself: str) -> tuple[str, str]:
+    if comparison is None:
+        return words.NONE, itself
+    if comparison.difference is None:
+        return words.NONE, words.NONE if row.group.trouble else comparison.trouble
+    return words.points(comparison.difference), comparison.verdict or "other labels"
+
+
+def cost_table(block: Block, results: Results) -> Table:
+    """Seconds alone and with sharing, images, memory, parameters, and the legacy interval."""
+    header = ["variant", "seconds", "with sharing", "training images", "peak memory"]
+    header += ["parameters", "legacy: 95 % over episodes of one model"]
+    frame = pd.DataFrame([_costs(row.group, results) for row in block.rows])
+    rows = [
+        [
+            row.group.variant,
+            words.duration(cost["seconds"]),
+            words.duration(cost["seconds_shared_split"]),
+            words.count(cost["training_images"]),
+            words.size(cost["peak_memory_bytes"]),
+            words.count(cost["parameters"]),
+            _legacy(row),
+        ]
+        for row, cost in zip(block.rows, frame.to_dict("records"), strict=True)
+    ]
+    markdown = words.table(header, rows, right=(1, 2, 3, 4, 5, 6))
+    return Table(name=f"cost-{block.slug}.csv", markdown=markdown, frame=frame)
+
+
+def _legacy(row: Row) -> str:
+    if row.legacy is None:
+        return row.group.trouble
+    return f"{100 * row.legacy.mean:.2f} +- {100 * (row.legacy.high - row.legacy.mean):.2f}"
+
+
+def _costs(group: Group, results: Results) -> dict[str, object]:
+    """Return means over the seeds; NaN where a cell is not done."""
+
+    def mean(value: Callable[[CellResult], float]) -> float:
+        return NAN if group.trouble else fmean(value(one) for one in group.results)
+
+    return {
+        "variant": group.variant,
+        "seconds": mean(lambda one: one.seconds),
+        "seconds_shared_split": mean(lambda one: one.seconds_shared(results.sharing)),
+        "training_images": mean(lambda one: one.examples),
+        "peak_memory_bytes": mean(lambda one: one.peak_memory),
+        "parameters": mean(lambda one: float(one.manifest["cost"]["parameters"])),
+    }
+
+
+def _numbers(row: Row, results: Results) -> dict[str, object]:
+    group = row.group
+    coordinates = {
+        "variant": group.variant,
+        "labels": group.first.labels,
+        "control": group.first.control,
+        "norm": group.first.norm,
+        "marks": "; ".join(row.marks),
+        "seeds_done": len(group.done),
+        "seeds_planned": len(group.results),
+    }
+    return (
+        coordinates
+        | _interval("accuracy", row.accuracy)
+        | _comparison("baseline", row.baseline)
+        | _comparison("floor", row.floor)
+        | _interval("legacy", row.legacy)
+    )
+
+
+def _interval(name: str, interval: Interval | None) -> dict[str, object]:
+    return {
+        name: interval.mean if interval else NAN,
+        f"{name}_low": interval.low if interval else NAN,
+        f"{name}_high": interval.high if interval else NAN,
+    }
+
+
+def _comparison(name: str, one: Comparison | None) -> dict[str, object]:
+    difference = one.difference if one else None
+    return {
+        name: one.reference if one else "",
+        **_interval(f"{name}_difference", difference),
+        f"{name}_p": difference.p if difference else None,
+        f"{name}_p_holm": one.p_holm if one else None,
+        f"{name}_p_sign_flip": one.sign_flip if one else None,
+        f"{name}_verdict": (one.verdict or "") if one else "",
+        f"{name}_trouble": one.trouble if one else "",
+    }
+
+
+def across_table(block: Block) -> Table | None:
+    """Differences between classes of labels, without verdicts; None where there are none."""
+    if not block.across:
+        return None
+    rows = [
+        [
+            group.variant,
+            group.first.labels,
+            one.reference,
+            words.points(one.difference) if one.difference else one.trouble,
+        ]
+        for group, one in block.across
+    ]
+    numbers = [
+        {"variant": group.variant, "labels": group.first.labels} | _comparison("reference", one)
+        for group, one in block.across
+    ]
+    markdown = words.table(["variant", "labels", "minus", "difference"], rows, right=(3,))
+    frame = pd.DataFrame(numbers)
+    return Table(name=f"across-labels-{block.slug}.csv", markdown=markdown, frame=frame)
+
+
+def unfinished_table(results: Results) -> Table | None:
+    """Every failed or missing cell and why; None when all are done."""
+    columns = ["cell", "data", "status", "reason"]
+    rows = [[one.cell.id, one.cell.data, one.status, one.reason] for one in results.unfinished()]
+    frame = pd.DataFrame(rows, columns=pd.Index(columns))
+    markdown = words.table(columns, rows)
+    return Table(name="unfinished.csv", markdown=markdown, frame=frame) if rows else None
+
+
+def power_table(blocks: Sequence[Block]) -> Table:
+    """The smallest difference from the baseline that numbers of seeds detect, per setting."""
+    numbers = [_detectable(block) for block in blocks]
+    header = ["setting", "spread taken from", *(f"{seeds} seeds" for seeds in SEED_COUNTS)]
+    rows = [
+        [block.title, str(row["spread"]), *(f"{100 * float(str(row[h])):.1f}" for h in header[2:])]
+        for block, row in zip(blocks, numbers, strict=True)
+    ]
+    markdown = words.table(header, rows, right=(2, 3, 4, 5))
+    return Table(name="detectable.csv", markdown=markdown, frame=pd.DataFrame(numbers))
+
+
+def _detectable(block: Block) -> dict[str, object]:
+    found = {f"{seeds} seeds": detectable((block,), seeds) for seeds in SEED_COUNTS}
+    spread = next(source for _, source in found.values())
+    return {"setting": block.title, "spread": spread} | {
+        seeds: difference for seeds, (difference, _) in found.items()
+    }
+
+
+def detectable(blocks: Sequence[Block], seeds: int) -> tuple[float | None, str]:
+    """Return the smallest true difference that seeds detect (power .8, level .05), and from what.
+
+    The median over the stored comparisons with a baseline; where none is complete, it is taken
+    from a seed SD of 0.8 points of either variant. None with one seed.
+    """
+    stored = [
+        (one.parts.seeds * one.difference.seeds, one.parts.shared)
+        for block in blocks
+        for row in block.rows
+        for one in (row.baseline or row.floor,)
+        if one is not None and one.difference is not None and one.parts is not None
+    ]
+    found = [detectable_difference(v**0.5, seeds, shared=shared) for v, shared in stored]
+    values = [value for value in found if value is not None]
+    if values:
+        return median(values), f"{len(values)} stored comparisons"
+    assumed = detectable_difference(2**0.5 * ASSUMED_SEED_SD, seeds)
+    return assumed, f"assumed: seed SD {100 * ASSUMED_SEED_SD:.1f} points"
+
+
+def provenance_table(results: Results) -> Table:
+    """Which versions and machines computed how many cells."""
+    columns = ["bench", "python", "torch", "numpy", "hardware", "device"]
+    seen: dict[tuple[str, ...], int] = {}
+    for one in results.cells:
+        if one.status == "done":
+            where: Mapping[str, object] = one.manifest["provenance"]
+            key = tuple(str(where.get(name, "")) for name in columns)
+            seen[key] = seen.get(key, 0) + 1
+    rows = [[*key, str(cells)] for key, cells in seen.items()]
+    frame = pd.DataFrame(rows, columns=pd.Index([*columns, "cells"]))
+    markdown = words.table([*columns, "cells"], rows)
+    return Table(name="provenance.csv", markdown=markdown, frame=frame)

@@ -1,0 +1,240 @@
+"""The report's markdown: what the template prints, gathered from plan, results and tables."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import jinja2
+
+from bench.cell import Json
+from bench.report import words
+from bench.report.answer import one_seed, overall, sentences
+from bench.report.comparison import Block, is_floor
+from bench.report.results import Results
+from bench.report.style import Picture
+from bench.report.tables import (
+    Table,
+    accuracy_table,
+    across_table,
+    cost_table,
+    power_table,
+    provenance_table,
+    unfinished_table,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One setting's part of the report."""
+
+    title: str
+    sentences: Sequence[str]
+    references: str
+    accuracy: Table
+    cost: Table
+    across: Table | None
+    marks: Sequence[str]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables that are there."""
+        return [table for table in (self.accuracy, self.cost, self.across) if table]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The finished markdown and the tables behind it."""
+
+    markdown: str
+    tables: Sequence[Table]
+
+
+def write_text(
+    results: Results, blocks: Sequence[Block], pictures: Sequence[Picture], content_hash: str
+) -> Report:
+    """Write the whole report as markdown that GitHub and a terminal can show."""
+    plan, settings = results.plan, results.plan.settings
+    sections = [_section(block, results, float(settings["margin"])) for block in blocks]
+    whole = [power_table(blocks), provenance_table(results), unfinished_table(results)]
+    power, provenance, unfinished = whole
+    assert power is not None
+    tables = [t for section in sections for t in section.tables] + [t for t in whole if t]
+    source = str(settings["source"]).rstrip()
+    markdown = _template().render(
+        name=plan.name,
+        banners=banners(results),
+        overall=overall(blocks),
+        blocks=sections,
+        csv=["cells.csv", *(table.name for table in tables)],
+        pictures=pictures,
+        unfinished=unfinished,
+        num_cells=len(plan.cells),
+        dropped=plan.dropped,
+        warnings=plan.warnings,
+        notes=results.notes,
+        power=power,
+        assumed="assumed" in power.markdown,
+        sign_flip=_sign_flip(blocks),
+        method=_method(results, blocks),
+        bibliography=_bibliography(plan.cards),
+        provenance=provenance,
+        origins=_origins(results),
+        file=settings.get("file"),
+        source=source,
+        fence="~~~~" if "```" in source else "```",
+        hash=content_hash,
+    )
+    return Report(markdown=markdown, tables=tables)
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # this is markdown: ``words.escape`` escapes it
+    )
+    environment.filters["md"] = words.escape
+    return environment.get_template("index.md.jinja")
+
+
+def _section(block: Block, results: Results, margin: float) -> Section:
+    return Section(
+        title=block.title,
+        sentences=sentences(block, margin),
+        references=_references(block),
+        accuracy=accuracy_table(block, results),
+        cost=cost_table(block, results),
+        across=across_table(block),
+        marks=[
+            f"{words.escape(row.group.variant)}: {', '.join(row.marks)}"
+            for row in block.rows
+            if row.marks
+        ],
+    )
+
+
+def _references(block: Block) -> str:
+    named = [f"{words.escape(name)} (labels: {labels})" for labels, name in block.baselines.items()]
+    floors = [words.escape(row.group.variant) for row in block.rows if is_floor(row.group)]
+    return f"Baseline: {words.listing(named) or 'none'}. Floor: {words.listing(floors) or 'none'}."
+
+
+def banners(results: Results) -> list[str]:
+    """Return what a reader must know before any number."""
+    found, left = [], results.unfinished()
+    if left:
+        failed = sum(one.status == "failed" for one in left)
+        found.append(
+            f"Incomplete: of {len(results.cells)} cells {failed} failed and "
+            f"{len(left) - failed} are missing; what they belong to is not averaged."
+        )
+    for (data, ways), banks in _banks(results).items():
+        if len(banks) > 1:
+            found.append(
+                f"Different test episodes: {data}, {ways}-way was tested on {len(banks)} banks; "
+                "variants that met different episodes are not compared."
+            )
+    if suite_changed(results.plan.settings):
+        found.append("The suite file has changed since this was planned; this is the old one.")
+    return found
+
+
+def suite_changed(settings: Mapping[str, Json]) -> bool:
+    """Whether the suite's file is there and no longer holds what was planned."""
+    file = Path(settings.get("file") or "")
+    if not file.is_file():
+        return False
+    planned: str = settings["source_sha256"]
+    return hashlib.sha256(file.read_bytes()).hexdigest() != planned
+
+
+def _banks(results: Results) -> dict[tuple[str, int], set[str]]:
+    banks: dict[tuple[str, int], set[str]] = {}
+    for group in results.groups:
+        banks.setdefault((group.data, group.ways), set()).update(group.banks)
+    return banks
+
+
+def _sign_flip(blocks: Sequence[Block]) -> str:
+    """Say where the exact check disagrees with a verdict, or that it is not attainable."""
+    judged = [
+        (block, row, one)
+        for block in blocks
+        for row in block.rows
+        for one in {one.reference: one for one in (row.baseline, row.floor) if one}.values()
+        if one.verdict in {"better", "worse"}
+    ]
+    checked = [found for found in judged if found[2].sign_flip is not None]
+    if not checked:
+        return "not attainable (with fewer than six seeds no p below .05 exists)."
+    against = [
+        f"{words.escape(row.group.variant)} against {words.escape(one.reference)} ({block.title}): "
+        f"p = {one.sign_flip:.3f}"
+        for block, row, one in checked
+        if one.sign_flip is not None and one.sign_flip >= 0.05
+    ]
+    if against:
+        return f"does not support {words.listing(against)}."
+    return f"p < .05 for all {len(checked)} verdicts of better or worse."
+
+
+def _method(results: Results, blocks: Sequence[Block]) -> str:
+    settings = results.plan.settings
+    seeds = sorted({one.cell.seed for one in results.cells})
+    one = "With one seed intervals are over episodes of one model. " if one_seed(blocks) else ""
+    return (
+        f"Each variant was trained with {len(seeds)} seeds ({words.ranges(seeds)}) and tested on "
+        f"{settings['episodes']} episodes ({settings['queries']} queries a class, "
+        f"{settings['test_steps']} gradient steps for methods that take them) drawn from the test "
+        f"classes of {words.listing(list(settings['data']))}; every variant and seed meets the "
+        "same episodes. Intervals are 95 % over both seeds and episodes: SE^2 = max(V_s + V_e - "
+        "V_r, V_s) of the two-way layout, t with S - 1 degrees of freedom. Differences are paired "
+        f"by seed and episode and get the same interval. {one}p-values are Holm-adjusted within "
+        "all comparisons with one reference for a data set, ways and shots. A difference is "
+        f"equivalent if its interval lies within +- {100 * settings['margin']:g} points, better or "
+        "worse if the interval excludes 0 and the adjusted p is below .05, else undecided. "
+        "Variants are compared with a baseline that saw the same labels."
+    )
+
+
+def _bibliography(cards: Mapping[str, Json]) -> list[str]:
+    """One line a source: which plug-ins follow it."""
+    sources: dict[str, list[str]] = {}
+    for name, card in sorted(cards.items()):
+        if card.get("reference"):
+            sources.setdefault(card["reference"], []).append(name)
+    own = {"arXiv:2409.02850": ["crossed intervals"], "doi:10.2307/4615733": ["Holm's adjustment"]}
+    return [
+        f"{_link(reference)}: {words.escape(', '.join(names))}"
+        for reference, names in sorted((sources | own).items(), key=lambda item: item[1])
+    ]
+
+
+def _link(reference: str) -> str:
+    """Turn each arXiv identifier or DOI of a reference into a link."""
+    text = re.sub(
+        r"arXiv:([\w.\-/]+\w)", r"[arXiv:\1](https://arxiv.org/abs/\1)", reference, flags=re.I
+    )
+    return re.sub(r"\bdoi:(\S+[\w)])", r"[doi:\1](https://doi.org/\1)", text)
+
+
+def _origins(results: Results) -> list[str]:
+    """Digests of data and test banks, and a warning where machines or versions mix."""
+    lines = [f"data {d}: `{h}`" for d, h in results.plan.settings["data"].items()]
+    for (data, ways), banks in _banks(results).items():
+        shown = ", ".join(f"`{bank}`" for bank in sorted(banks)) or "none yet"
+        lines.append(f"test episodes of {data}, {ways}-way: {shown}")
+    started = sorted(one.manifest["provenance"]["started"] for one in results.cells if one.manifest)
+    if started:
+        lines.append(f"evaluated between {started[0]} and {started[-1]}")
+    for name in ("torch", "hardware", "device"):
+        values = {one.manifest["provenance"][name] for one in results.cells if one.manifest}
+        if len(values) > 1:
+            listed = words.listing(sorted(map(str, values)))
+            lines.append(f"**mixed {name}**: cells of one table were computed with {listed}")
+    return lines

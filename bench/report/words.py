@@ -1,0 +1,102 @@
+"""Numbers and labels as a reader meets them: per cent, points, durations, markdown cells."""
+
+import re
+from collections.abc import Sequence
+
+from bench.report.statistics import Interval
+
+NONE = "-"  # an empty cell of a table
+
+
+def percent(interval: Interval) -> str:
+    """Return ``52.1 [50.2, 54.0]``, an accuracy in per cent; one seed is called one model."""
+    words = _triple((interval.mean, interval.low, interval.high), sign="")
+    return f"{words} (one model)" if interval.one_model else words
+
+
+def points(interval: Interval) -> str:
+    """Return ``+1.9 [1.7, 2.1]``, a difference in points; one seed is called one model."""
+    words = _triple((interval.mean, interval.low, interval.high), sign="+")
+    return f"{words} (one model)" if interval.one_model else words
+
+
+def _triple(values: tuple[float, float, float], sign: str) -> str:
+    """One decimal, or two where one would hide on which side of 0 a bound lies."""
+    hidden = any(0 < abs(value) < 0.0005 for value in values)
+    mean, low, high = (_rounded(100 * value, 2 if hidden else 1) for value in values)
+    decimals = 2 if hidden else 1
+    return f"{mean:{sign}.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def _rounded(value: float, decimals: int) -> float:
+    return round(value, decimals) + 0.0  # no "-0.0"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in the unit one would say: ``0.4 s``, ``12 s``, ``3.5 min``, ``1.2 h``."""
+    if seconds != seconds:
+        return NONE
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def count(number: float) -> str:
+    """Return a large count in three digits or so: ``950``, ``12.3 k``, ``5.00 M``."""
+    if number != number:
+        return NONE
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+def size(num_bytes: float) -> str:
+    """Return a memory size in MiB or GiB."""
+    if num_bytes != num_bytes:
+        return NONE
+    mebibytes = num_bytes / 2**20
+    return f"{mebibytes:.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
+
+
+def escape(text: object) -> str:
+    """Keep markdown from reading a label or a reason as markup; one line."""
+    line = " ".join(str(text).split())
+    return re.sub(r"[\\`*|<>$]|(?<=\])\(", lambda found: f"\\{found[0]}", line)
+
+
+def listing(parts: Sequence[str]) -> str:
+    """Join as in a sentence: ``a``, ``a and b``, ``a, b and c``; semicolons where a comma is."""
+    if len(parts) < 3:
+        return " and ".join(parts)
+    mark = "; " if any("," in part for part in parts) else ", "
+    return mark.join(parts[:-1]) + ("; and " if mark == "; " else " and ") + parts[-1]
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return ``0-4`` for a run of integers, ``0-2, 7`` for broken ones."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Return a markdown table, aligned for a terminal too; ``right`` are columns of numbers."""
+    cells = [[escape(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return f"| {' | '.join(padded)} |"
+
+    marks = [("-" * (w - 1) + ":") if i in right else "-" * w for i, w in enumerate(widths)]
+    return "\n".join(line(row) for row in (cells[0], marks, *cells[1:]))

@@ -1,0 +1,87 @@
+"""Writes a report: markdown, figures and tables in one folder, the index last."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from bench.cell import digest
+from bench.plan import Plan
+from bench.report.comparison import blocks
+from bench.report.curves import learning_figure
+from bench.report.figures import accuracy_figures
+from bench.report.frame import csv_bytes, frame_of
+from bench.report.results import read_results
+from bench.report.text import suite_changed, write_text
+from bench.store import Store, write_atomic
+
+REVISION = 1  # raised when a report of the same results reads differently
+MARK = re.compile(r"<!-- bench report (?P<hash>[0-9a-f]{64})(?P<files>( [^ /]+)*) -->")
+
+
+def write_report(plan: Plan, store: Store, reports: Path) -> Path:
+    """Write ``reports/<plan's name>/index.md`` and what it shows; return its path.
+
+    Each file is replaced whole, the index last; files of an earlier report that this one lacks
+    are removed.
+    """
+    folder = reports / plan.name
+    folder.mkdir(parents=True, exist_ok=True)
+    files, markdown = _contents(plan, store)
+    stale = _written(folder) - set(files)
+    for name, content in files.items():
+        write_atomic(folder / name, content)
+    mark = f"\n<!-- bench report {content_hash(plan, store)} {' '.join(sorted(files))} -->\n"
+    write_atomic(folder / "index.md", (markdown + mark).encode())
+    for name in stale:
+        (folder / name).unlink(missing_ok=True)
+    return folder / "index.md"
+
+
+def is_current(plan: Plan, store: Store, reports: Path) -> bool:
+    """Whether the report on disk is the one that ``write_report`` would write."""
+    folder = reports / plan.name
+    found = _mark(folder)
+    return (
+        found is not None
+        and found["hash"] == content_hash(plan, store)
+        and all((folder / name).is_file() for name in found["files"].split())
+    )
+
+
+def content_hash(plan: Plan, store: Store) -> str:
+    """Hash all that a report is made from: plan, finished stages, failures, report's revision."""
+    described = plan.to_json()
+    stages = [
+        [key, _sums(store, spec.kind, key), [one["reason"] for one in store.failures(key)]]
+        for key, spec in plan.stages.items()
+    ]
+    return digest([REVISION, described, stages, suite_changed(plan.settings)])
+
+
+def _sums(store: Store, kind: str, key: str) -> str | None:
+    path = store.folder(kind, key) / "SHA256SUMS"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _contents(plan: Plan, store: Store) -> tuple[dict[str, bytes], str]:
+    """Return every file beside the index by its name, and the index's markdown."""
+    results = read_results(plan, store)
+    compared = blocks(results)
+    learning = learning_figure(results)
+    pictures = accuracy_figures(results, compared) + ([learning] if learning else [])
+    report = write_text(results, compared, pictures, content_hash(plan, store))
+    files = {picture.name: picture.content for picture in pictures}
+    files |= {table.name: csv_bytes(table.frame) for table in report.tables}
+    files["cells.csv"] = csv_bytes(frame_of(results))
+    return files, report.markdown
+
+
+def _mark(folder: Path) -> re.Match[str] | None:
+    index = folder / "index.md"
+    return MARK.search(index.read_text(encoding="utf-8")) if index.is_file() else None
+
+
+def _written(folder: Path) -> set[str]:
+    """Name the files that an earlier report wrote here, and nothing that it did not."""
+    found = _mark(folder)
+    return set(found["files"].split()) if found else set()

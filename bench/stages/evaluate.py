@@ -1,0 +1,217 @@
+"""Test on the shared bank: adapt to each episode's support, predict its queries."""
+
+from collections.abc import Iterator
+from io import BytesIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+
+from bench.catalogue import rebuild
+from bench.cell import Progress, StageSpec, Started
+from bench.contract import AbstractLearner, AbstractMeta, AbstractMetaTrained, Task, Tensors
+from bench.dataset import Part
+from bench.episodes import Bank, draw_bank
+from bench.stages.checkpoint import read_checkpoint, write_checkpoint
+from bench.stages.engine import (
+    TASKS_AT_ONCE,
+    FeatureLearner,
+    Learner,
+    channels_last,
+    over_tasks,
+)
+from bench.stages.model import Model, assemble
+from bench.stages.place import Clock, Diverged, Place, Result, peak_memory
+from bench.stages.source import read_part
+from bench.stages.streams import seed_default
+
+EPISODES = "episodes.parquet"
+REPORTS = 20  # progress events of one evaluation
+EMBED_AT_ONCE = 512  # examples in one forward pass
+
+
+def evaluate(spec: StageSpec, place: Place) -> Result:
+    """Run one ``evaluate`` stage: accuracy of every episode after each read-out of steps."""
+    inputs = spec.inputs
+    meta = rebuild("meta", inputs["meta"])
+    assert isinstance(meta, AbstractMeta)
+    part = read_part(inputs["data"], place)
+    bank = _bank(spec, part)
+    model = assemble(
+        inputs,
+        place,
+        part.images.shape[1:],
+        lambda width: _head(meta, width, inputs["ways"]),
+        inputs["meta"]["name"],
+        channels_last=channels_last(place.device, second_order=False),
+    )
+    examiner = _Examiner(spec, place, meta, model, part, bank)
+    accuracy_ER, seconds = _examine(spec, place, examiner)
+    steps = inputs["readouts"][: accuracy_ER.shape[1]]
+    return Result(
+        metrics={"accuracy": float(accuracy_ER[:, -1].mean())},
+        curve={"steps": steps, "accuracy": accuracy_ER.mean(0).tolist()},
+        cost={
+            "seconds": seconds,
+            "examples": examiner.passed,
+            "peak_memory_bytes": peak_memory(place.device),
+            "parameters": model.num_parameters,
+        },
+        files={EPISODES: _parquet(accuracy_ER, steps)},
+        facts={"bank": bank.digest},
+    )
+
+
+def _bank(spec: StageSpec, part: Part) -> Bank:
+    return draw_bank(
+        part.counts,
+        data_digest=spec.inputs["data"]["digest"],
+        split=spec.inputs["data"]["split"],
+        ways=spec.inputs["ways"],
+        shots=spec.inputs["shots"],
+        queries=spec.inputs["queries"],
+        episodes=spec.inputs["episodes"],
+    )
+
+
+def _head(meta: AbstractMeta, width: int, ways: int) -> nn.Module:
+    return meta.head(width, ways) if isinstance(meta, AbstractMetaTrained) else nn.Identity()
+
+
+class _Examiner:
+    """Answers the episodes of a bank; E episodes, R read-outs, K shots, N ways, Q queries."""
+
+    def __init__(
+        self,
+        spec: StageSpec,
+        place: Place,
+        meta: AbstractMeta,
+        model: Model,
+        part: Part,
+        bank: Bank,
+    ) -> None:
+        self._spec, self._meta, self._model = spec, meta, model
+        self.passed_before = 0  # an interruption
+        norm = spec.inputs["norm"]
+        frozen = meta.frozen_encoder and norm == "running"
+        self.at_once = 1 if frozen else TASKS_AT_ONCE[place.device.type]
+        self._learner = Learner(
+            model.network,
+            model.buffers,
+            norm,
+            training=False,
+            vectorised=self.at_once > 1,
+        )
+        x = torch.from_numpy(np.array(part.images)).to(place.device)
+        self._x = self._embed_all(x) if frozen else x
+        self._frozen = frozen
+        self._support_EKN = torch.from_numpy(bank.support_ENK).transpose(1, 2).to(place.device)
+        self._query_EQN = torch.from_numpy(bank.query_ENQ).transpose(1, 2).to(place.device)
+
+    @property
+    def passed(self) -> int:
+        """Examples passed forward so far."""
+        return self.passed_before + self._learner.passed * self.at_once
+
+    def answer(self, first: int, last: int) -> np.ndarray:
+        """Return the accuracies [episodes, R] of episodes ``first`` to ``last`` (excluded)."""
+        seed_default("evaluate", self._spec.inputs["seed"], first)
+        tasks = [self._task(episode) for episode in range(first, last)]
+        (scores_ERQN,) = over_tasks(self._scores, tasks, vectorised=self.at_once > 1)
+        if not scores_ERQN.isfinite().all():
+            raise Diverged(f"a prediction of test episodes {first} to {last - 1} is not finite")
+        right = scores_ERQN.argmax(3) == torch.stack([task.query_y for task in tasks])[:, None]
+        return right.double().mean(2).cpu().numpy()
+
+    def _scores(self, task: Task) -> tuple[Tensor]:
+        """Return the scores [R, queries, N] of one task after each read-out of steps."""
+        learner: AbstractLearner = FeatureLearner() if self._frozen else self._learner
+        trajectory = self._meta.adapt(learner, self._model.params, task.support_x, task.support_y)
+        return (
+            torch.stack(
+                [
+                    self._meta.predict(learner, params, task)
+                    for params in _at(trajectory, self._spec.inputs["readouts"])
+                ]
+            ),
+        )
+
+    def _task(self, episode: int) -> Task:
+        support_KN, query_QN = self._support_EKN[episode], self._query_EQN[episode]
+        ways = support_KN.shape[1]
+        label_N = torch.arange(ways, device=support_KN.device)
+        return Task(
+            support_x=self._examples(support_KN.flatten()),
+            support_y=label_N.repeat(len(support_KN)),
+            query_x=self._examples(query_QN.flatten()),
+            query_y=label_N.repeat(len(query_QN)),
+            ways=ways,
+        )
+
+    def _examples(self, index: Tensor) -> Tensor:
+        return self._x[index] if self._frozen else _unit(self._x[index])
+
+    def _embed_all(self, x: Tensor) -> Tensor:
+        """Embed the whole split once: under running statistics an example stands alone."""
+        parts = torch.split(x, EMBED_AT_ONCE)
+        return torch.cat([self._learner.embed(self._model.params, _unit(p)) for p in parts])
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x.to(torch.get_default_dtype()) / 255
+
+
+def _at(trajectory: Iterator[Tensors], readouts: list[int]) -> Iterator[Tensors]:
+    """Yield what a trajectory holds at the steps ``readouts``, as far as it goes."""
+    wanted = set(readouts)
+    for step, params in enumerate(trajectory):
+        if step in wanted:
+            yield params
+        if step >= readouts[-1]:
+            return
+
+
+def _examine(spec: StageSpec, place: Place, examiner: _Examiner) -> tuple[np.ndarray, float]:
+    """Go through the bank, from the checkpoint where there is one; return accuracies, seconds."""
+    total = spec.inputs["episodes"]
+    path = place.store.partial(spec.key) / "checkpoint.safetensors"
+    found = read_checkpoint(path)
+    done = [found[0]["accuracy"].numpy()] if found else []
+    count, before = (len(done[0]), found[1]["seconds"]) if found else (0, 0.0)
+    examiner.passed_before = found[1]["passed"] if found else 0
+    place.emit(Started(key=spec.key, step=count, total=total))
+    clock, written, told = Clock(before), before, count
+    with torch.no_grad():
+        while count < total:
+            done.append(examiner.answer(count, min(count + examiner.at_once, total)))
+            count += len(done[-1])
+            if count - told >= total / REPORTS or count == total:
+                told = count
+                mean = float(np.concatenate(done)[:, -1].mean())
+                values = {"accuracy": mean}
+                place.emit(Progress(key=spec.key, step=count, total=total, values=values))
+            if clock.seconds() - written > place.checkpoint_seconds:
+                written = clock.seconds()
+                tensors = {"accuracy": torch.from_numpy(np.concatenate(done))}
+                note = {"seconds": written, "passed": examiner.passed}
+                write_checkpoint(path, tensors, note)
+    return np.concatenate(done), clock.seconds()
+
+
+def _parquet(accuracy_ER: np.ndarray, steps: list[int]) -> bytes:
+    """Return episode, step and accuracy as the bytes of a parquet file, without pandas."""
+    episodes, readouts = accuracy_ER.shape
+    columns = {
+        "episode": np.repeat(np.arange(episodes), readouts),
+        "step": np.tile(np.array(steps), episodes),
+        "accuracy": accuracy_ER.ravel(),
+    }
+    arrays = [
+        pa.Array.from_buffers(pa.from_numpy_dtype(c.dtype), len(c), [None, pa.py_buffer(c)])
+        for c in columns.values()
+    ]
+    sink = BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, names=list(columns)), sink)
+    return sink.getvalue()

@@ -1,0 +1,95 @@
+"""Meta-train encoder and head over tasks drawn from the training split."""
+
+from torch import Tensor
+
+from bench.catalogue import rebuild
+from bench.cell import StageSpec
+from bench.contract import (
+    AbstractAugment,
+    AbstractMetaTrained,
+    AbstractTasks,
+    Task,
+    TaskShape,
+    Tensors,
+)
+from bench.stages.checkpoint import pack
+from bench.stages.engine import TASKS_AT_ONCE, Learner, channels_last, over_tasks
+from bench.stages.model import WEIGHTS, assemble
+from bench.stages.place import Place, Result, peak_memory
+from bench.stages.source import Source, read_part
+from bench.stages.streams import generator, seed_default
+from bench.stages.training import train
+
+
+def metatrain(spec: StageSpec, place: Place) -> Result:
+    """Run one ``metatrain`` stage: trained encoder and head, and the learning curve."""
+    inputs = spec.inputs
+    meta, tasks, augment = (rebuild(kind, inputs[kind]) for kind in ("meta", "tasks", "augment"))
+    assert isinstance(meta, AbstractMetaTrained)
+    assert isinstance(tasks, AbstractTasks)
+    assert isinstance(augment, AbstractAugment)
+    part = read_part(inputs["data"], place)
+    source = Source(part, augment, place.device, labels=tasks.uses_labels)
+    shape = TaskShape(**inputs["task"])
+    model = assemble(
+        inputs,
+        place,
+        part.images.shape[1:],
+        lambda width: meta.head(width, shape.ways),
+        inputs["meta"]["name"],
+        channels_last=channels_last(place.device, second_order=meta.second_order),
+    )
+    vectorised = TASKS_AT_ONCE[place.device.type] > 1 and inputs["norm"] != "running"
+
+    def step(number: int, params: Tensors, carried: Tensors) -> tuple[Tensor, Tensors, Tensors]:
+        drawn = [
+            _draw(tasks, source, shape, spec, place, number, i) for i in range(meta.tasks_per_step)
+        ]
+        seed_default("metatrain", inputs["meta"]["name"], inputs["seed"], number)
+        buffers = {name: value.clone() for name, value in carried.items()}
+        learner = Learner(
+            model.network, buffers, inputs["norm"], training=True, vectorised=vectorised
+        )
+
+        def one(task: Task) -> tuple[Tensor, ...]:
+            loss, gradient = meta.meta_gradient(learner, params, task)
+            return loss, *(gradient[name] for name in params)
+
+        losses, *gradients = over_tasks(one, drawn, vectorised=vectorised)
+        mean = {name: g.mean(0) for name, g in zip(params, gradients, strict=True)}
+        return losses.mean(), mean, buffers
+
+    done = train(spec, place, meta, model.params, model.buffers, step)
+    return Result(
+        metrics={"loss": done.curve["loss"][-1]},
+        curve=done.curve,
+        cost={
+            "seconds": done.seconds,
+            "examples": inputs["budget"]["examples"],
+            "peak_memory_bytes": peak_memory(place.device),
+            "parameters": model.num_parameters,
+        },
+        files={WEIGHTS: pack({**done.params, **done.carried})},
+    )
+
+
+def _draw(
+    tasks: AbstractTasks,
+    source: Source,
+    shape: TaskShape,
+    spec: StageSpec,
+    place: Place,
+    step: int,
+    number: int,
+) -> Task:
+    """Draw task ``number`` of a step; the stream names no meta-algorithm."""
+    coordinates = (
+        "task",
+        spec.inputs["tasks"]["name"],
+        spec.inputs["data"]["digest"],
+        spec.inputs["seed"],
+        step,
+        number,
+    )
+    seed_default(*coordinates)
+    return tasks.sample(source, shape, generator(place.device, *coordinates))

@@ -1,0 +1,63 @@
+"""Encoder and head of a stage: built from its seed, or loaded from the stages it needs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from bench.catalogue import rebuild
+from bench.cell import Json
+from bench.contract import AbstractEncoder, Shape
+from bench.stages.network import Network, build_encoder, part_of, width_of
+from bench.stages.place import Place
+from bench.stages.streams import seed_default
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network and the tensors it is a function of."""
+
+    network: Network
+    params: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers that are trained."""
+        return sum(value.numel() for value in self.params.values())
+
+
+def assemble(
+    inputs: Mapping[str, Json],
+    place: Place,
+    shape: Shape,
+    head: Callable[[int], nn.Module],
+    head_name: str,
+    *,
+    channels_last: bool,
+) -> Model:
+    """Build encoder and head; take over what the needed stage has trained of them.
+
+    The encoder's weights come from ("init", encoder, seed), which names no method: methods
+    start from the same ones. ``head`` gets the encoder's width.
+    """
+    encoder = rebuild("encoder", inputs["encoder"])
+    assert isinstance(encoder, AbstractEncoder)
+    seed = inputs["seed"]
+    body = build_encoder(encoder, shape, "encoder", inputs["encoder"]["name"], seed)
+    width = width_of(body, shape)
+    seed_default("init", "head", head_name, seed)
+    network = Network(body, head(width).to(torch.get_default_dtype()), channels_last=channels_last)
+    params, buffers = network.tensors(place.device)
+    for kind, key in inputs["needs"].items():
+        if key is not None:
+            trained = network.placed(load(place.store.read(kind, key, WEIGHTS)), place.device)
+            missing = [name for name in part_of(params | buffers, "encoder") if name not in trained]
+            assert not missing, f"stage {key} lacks {missing}"
+            params |= {name: trained[name] for name in params if name in trained}
+            buffers |= {name: trained[name] for name in buffers if name in trained}
+    return Model(network=network, params=params, buffers=buffers)

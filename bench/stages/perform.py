@@ -1,0 +1,39 @@
+"""From a spec to a finished stage in the store: the one entrance for executors."""
+
+from collections.abc import Callable, Mapping
+
+from bench.cell import Finished, StageKind, StageSpec
+from bench.stages.evaluate import evaluate
+from bench.stages.metatrain import metatrain
+from bench.stages.place import Place, Result, provenance
+from bench.stages.pretrain import pretrain
+
+STAGES: Mapping[StageKind, Callable[[StageSpec, Place], Result]] = {
+    "pretrain": pretrain,
+    "metatrain": metatrain,
+    "evaluate": evaluate,
+}
+
+
+def perform(spec: StageSpec, place: Place) -> None:
+    """Run a stage and commit it, unless another process has meanwhile.
+
+    Raises:
+        Exception: whatever the method raises; nothing of the stage is then in the store.
+    """
+    with place.store.writing(spec.key):
+        if not place.store.has(spec.kind, spec.key):
+            made = provenance(place.device)
+            result = STAGES[spec.kind](spec, place)
+            manifest = {
+                "kind": spec.kind,
+                "key": spec.key,
+                "inputs": spec.inputs,
+                "metrics": result.metrics,
+                "curve": result.curve,
+                "cost": result.cost,
+                "provenance": made,
+                **result.facts,
+            }
+            place.store.commit(spec, manifest, result.files)
+    place.emit(Finished(key=spec.key))

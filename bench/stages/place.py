@@ -1,0 +1,121 @@
+"""Where a stage works: store, data, device, clock, and a way to say how it goes."""
+
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from bench.cell import Event, Json
+from bench.errors import UserError
+from bench.provenance import versions
+from bench.store import Store
+
+
+class Diverged(Exception):
+    """A loss, a parameter or a prediction is not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a stage function gets beside its spec; nothing here may decide a result."""
+
+    store: Store
+    data_root: Path | None
+    device: torch.device
+    emit: Callable[[Event], None]
+    checkpoint_seconds: float = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a stage function returns; ``files`` go beside the manifest."""
+
+    metrics: Mapping[str, float]
+    curve: Mapping[str, list[float] | list[int]]
+    cost: Mapping[str, float | int]
+    files: Mapping[str, bytes]
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+
+class Clock:
+    """Seconds of work on a stage, those before an interruption included."""
+
+    def __init__(self, already: float = 0.0) -> None:
+        """Start; ``already`` seconds were spent before."""
+        self._start = time.perf_counter() - already
+
+    def seconds(self) -> float:
+        """Return the seconds spent so far."""
+        return time.perf_counter() - self._start
+
+
+def pick_device(asked: str) -> torch.device:
+    """Turn ``--device`` into a device: ``auto`` is a GPU where there is one.
+
+    Raises:
+        UserError: a device that torch does not know, or a GPU that is not there.
+    """
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        raise UserError(
+            "--device", f"{asked!r} is no device", "Use auto, cpu, cuda or cuda:0."
+        ) from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError("--device", f"{asked!r} is not supported", "Use auto, cpu, cuda or cuda:0.")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count <= (device.index or 0):
+            raise UserError(
+                "--device",
+                f"{asked!r} was asked for, but torch sees {count} GPUs",
+                "Use --device cpu, or install torch for your GPU.",
+            )
+    return device
+
+
+def settle(device: torch.device) -> None:
+    """Make this process compute the same bits every time: one thread, deterministic kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes this process has held, on the GPU where it works on one."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def provenance(device: torch.device) -> dict[str, Json]:
+    """Describe the hardware, the versions and the time of this process."""
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return versions() | {
+        "hardware": hardware,
+        "device": device.type,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _processor() -> str:
+    """Return the processor's model, as the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,65 @@
+"""A split of a data set as one uint8 tensor on the device: episodes are index gathers."""
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from bench.catalogue import rebuild
+from bench.cell import Json
+from bench.contract import AbstractAugment, AbstractData, AbstractSource
+from bench.dataset import Part, open_dataset
+from bench.stages.place import Place
+
+
+def read_part(data: dict[str, Json], place: Place) -> Part:
+    """Open the split that a spec's ``data`` names, and check that it is that very set.
+
+    Raises:
+        RuntimeError: the set on disk is not the one that was planned.
+    """
+    source = rebuild("data", data)
+    assert isinstance(source, AbstractData)
+    dataset = open_dataset(source, data["name"], place.data_root)
+    if dataset.digest != data["digest"]:
+        raise RuntimeError(
+            f"{data['name']} changed since it was planned: {dataset.digest}, not {data['digest']}"
+        )
+    return dataset.part(data["split"])
+
+
+class Source(AbstractSource):
+    """The training split, as pretext tasks and task sources see it."""
+
+    def __init__(
+        self, part: Part, augment: AbstractAugment, device: torch.device, *, labels: bool
+    ) -> None:
+        """Put the examples on the device; without ``labels`` nobody can ask for classes."""
+        self.device = device
+        self.num_examples = len(part.images)
+        self._x = torch.from_numpy(np.array(part.images)).to(device)
+        self._augment = augment
+        self._classes = _classes(part, device) if labels else None
+
+    def examples(self, index: Tensor) -> Tensor:
+        """Gather examples as floats in [0, 1], in torch's default precision."""
+        return self._x[index].to(torch.get_default_dtype()) / 255
+
+    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        """Return one view of each example."""
+        return self._augment(x_BCHW, rng)
+
+    def classes(self) -> tuple[Tensor, Tensor]:
+        """Return the examples of each class, padded with -1, and their number."""
+        if self._classes is None:
+            raise PermissionError("this task source does not say uses_labels = True")
+        return self._classes
+
+
+def _classes(part: Part, device: torch.device) -> tuple[Tensor, Tensor]:
+    counts = torch.tensor(part.counts)
+    members = torch.full((len(counts), int(counts.max())), -1)
+    first = 0
+    for row, count in zip(members, part.counts, strict=True):
+        row[:count] = torch.arange(first, first + count)
+        first += count
+    return members.to(device), counts.to(device)

@@ -1,0 +1,144 @@
+"""The loop of every stage that trains: optimizer, schedule, curve, checkpoint, NaN check."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.cell import Progress, StageSpec, Started
+from bench.contract import AbstractTrained, Tensors
+from bench.stages.checkpoint import chosen, prefixed, read_checkpoint, write_checkpoint
+from bench.stages.place import Clock, Diverged, Place
+
+POINTS = 200  # of a learning curve, at most; between two of them a stage is not checkpointed
+
+Step = Callable[[int, Tensors, Tensors], tuple[Tensor, Tensors, Tensors]]
+"""(step, params, carried) -> (loss, gradient, carried): one pure training step."""
+
+
+@dataclass
+class Training:
+    """Where a training stands. ``carried`` are tensors that are not trained."""
+
+    params: dict[str, Tensor]
+    carried: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    curve: dict[str, list[float]] = field(default_factory=lambda: {"steps": [], "loss": []})
+
+
+def train(
+    spec: StageSpec,
+    place: Place,
+    plugin: AbstractTrained,
+    params: Mapping[str, Tensor],
+    carried: Mapping[str, Tensor],
+    step: Step,
+) -> Training:
+    """Take the steps of a spec's budget, from its checkpoint where it has one.
+
+    Raises:
+        Diverged: the loss or a parameter is not finite.
+    """
+    total: int = spec.inputs["budget"]["steps"]
+    path = place.store.partial(spec.key) / "checkpoint.safetensors"
+    now = _begin(plugin, params, carried)
+    _resume(now, path)
+    place.emit(Started(key=spec.key, step=now.step, total=total))
+    clock, written = Clock(now.seconds), now.seconds
+    every, losses = max(1, total // POINTS), []
+    while now.step < total:
+        _set_rate(now.optimizer, plugin, now.step / total)
+        loss, gradient, now.carried = _carry(step(now.step, now.params, now.carried))
+        _descend(now, gradient)
+        losses.append(loss.detach())
+        now.step += 1
+        if now.step % every == 0 or now.step == total:
+            mean, losses = float(torch.stack(losses).mean()), []
+            _record(now, spec, place, mean, total)
+            now.seconds = clock.seconds()
+            if now.seconds - written > place.checkpoint_seconds:
+                _write(now, path)
+                written = now.seconds
+    now.seconds = clock.seconds()
+    return now
+
+
+def _begin(
+    plugin: AbstractTrained, params: Mapping[str, Tensor], carried: Mapping[str, Tensor]
+) -> Training:
+    leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "adam": torch.optim.Adam,
+        "sgd": torch.optim.SGD,
+    }
+    optimizer = kinds[plugin.optimizer](list(leaves.values()), lr=plugin.rate)
+    return Training(params=leaves, carried=dict(carried), optimizer=optimizer)
+
+
+def _carry(result: tuple[Tensor, Tensors, Tensors]) -> tuple[Tensor, Tensors, dict[str, Tensor]]:
+    loss, gradient, carried = result
+    return loss, gradient, {name: value.detach() for name, value in carried.items()}
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, plugin: AbstractTrained, progress: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = plugin.rate * plugin.schedule(progress)
+
+
+def _descend(now: Training, gradient: Tensors) -> None:
+    for name, value in now.params.items():
+        value.grad = gradient[name].detach()
+    now.optimizer.step()
+
+
+def _record(now: Training, spec: StageSpec, place: Place, loss: float, total: int) -> None:
+    finite = torch.stack([value.detach().isfinite().all() for value in now.params.values()])
+    if not (torch.tensor(loss).isfinite() and finite.all()):
+        raise Diverged(f"the loss is {loss} after {now.step} of {total} steps")
+    now.curve["steps"].append(now.step)
+    now.curve["loss"].append(loss)
+    place.emit(Progress(key=spec.key, step=now.step, total=total, values={"loss": loss}))
+
+
+def _write(now: Training, path: Path) -> None:
+    moments = {
+        f"{number}.{name}": value
+        for number, state in now.optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
+    tensors = (
+        prefixed(now.params, "params/")
+        | prefixed(now.carried, "carried/")
+        | prefixed(moments, "optimizer/")
+    )
+    note = {"step": now.step, "seconds": now.seconds, "curve": now.curve}
+    write_checkpoint(path, tensors, note)
+
+
+def _resume(now: Training, path: Path) -> None:
+    """Take over a checkpoint in place, in the memory format that training began with."""
+    found = read_checkpoint(path)
+    if found is None:
+        return
+    tensors, note = found
+    with torch.no_grad():
+        for name, value in chosen(tensors, "params/").items():
+            now.params[name].copy_(value)
+    device = next(iter(now.params.values())).device
+    now.carried = {name: v.to(device) for name, v in chosen(tensors, "carried/").items()}
+    state: dict[int, dict[str, Tensor]] = {}
+    leaves = list(now.params.values())
+    for name, value in chosen(tensors, "optimizer/").items():
+        number, _, moment = name.partition(".")
+        like = leaves[int(number)]
+        if value.shape == like.shape:
+            value = torch.empty_like(like, requires_grad=False).copy_(value)
+        state.setdefault(int(number), {})[moment] = value
+    groups = now.optimizer.state_dict()["param_groups"]
+    now.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    now.step, now.seconds, now.curve = note["step"], note["seconds"], note["curve"]

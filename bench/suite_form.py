@@ -1,0 +1,317 @@
+"""Which keys a suite may hold and which values they take; every mistake becomes one UserError."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Literal, Required, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    with_config,
+)
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import no_info_before_validator_function
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
+
+from bench.cell import Json
+from bench.errors import UserError, suggest
+from bench.strict_yaml import Places, Route, describe
+
+AXES = ("data", "encoder", "pretext", "init", "tasks", "auxiliary", "meta")
+LABELS = ("none", "validation", "train")  # what a row's training and selection may have seen
+INITS = ("scratch", "pretext")
+CONTROLS = ("random_init", "pixel_neighbour")
+MOST_SEEDS = 1000
+NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
+_exact = with_config(ConfigDict(extra="forbid", strict=True))
+
+
+def _mistake(found: str, works: str) -> PydanticCustomError:
+    return PydanticCustomError("mistake", "{found}", {"found": found, "works": works})
+
+
+def _as_mapping(value: Json) -> Json:
+    """Write a bare name as a mapping, and see that a mapping has its name."""
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict):
+        works = "Write none, a name, or a mapping of name and parameters; several go under grid."
+        raise _mistake(describe(value), works)
+    name = value.get("name")
+    if not isinstance(name, str) or not name.strip():
+        found = f"the name is {describe(name)}" if "name" in value else "the name is missing"
+        raise _mistake(found, "Write {name: ..., and parameters beside it}.")
+    return value
+
+
+def _as_auxiliary(value: Json) -> Json:
+    """Write ``none`` as the mapping that it stands for."""
+    if value == "none":
+        return {"pretext": "none"}
+    if isinstance(value, str):
+        raise _mistake(describe(value), f"Write {{pretext: {value}, weight: 1.0}}, or none.")
+    return value
+
+
+def _one_unit(budget: "AskedBudget") -> "AskedBudget":
+    for phase in ("pretrain", "metatrain"):
+        if {f"{phase}_images", f"{phase}_steps"} <= budget.keys():
+            raise _mistake(f"both {phase}_images and {phase}_steps", "Keep one of the two.")
+    return budget
+
+
+def _known_init(value: dict[str, Json]) -> dict[str, Json]:
+    name = value["name"]
+    if name not in INITS:
+        raise _mistake(f"unknown init {name!r}", suggest(name, INITS))
+    if len(value) > 1:
+        raise _mistake(f"parameters of init {name}", "It has none: write the name alone.")
+    return value
+
+
+def _as_list(value: Json) -> Json:
+    return value if isinstance(value, list) else [value]
+
+
+def _as_seeds(value: Json) -> Json:
+    """Write a count n as the seeds 0 to n-1."""
+    is_count = type(value) is int and 1 <= value <= MOST_SEEDS
+    if not is_count and not isinstance(value, list):
+        raise _mistake(describe(value), f"Write a count from 1 to {MOST_SEEDS}, or a list.")
+    return list(range(value)) if is_count else value
+
+
+def _not_empty(value: dict[str, Json]) -> dict[str, Json]:
+    if not value:
+        raise _mistake("an empty mapping", f"Name at least one of {', '.join(AXES)}.")
+    return value
+
+
+def _row_name(value: str) -> str:
+    if value.strip() != value or not value or not value.isprintable() or len(value) > 80:
+        raise _mistake(describe(value), "Use one line of 1 to 80 characters, no space around it.")
+    if value in CONTROLS:
+        raise _mistake(f"{value} is a control's name", "Choose another label.")
+    return value
+
+
+def is_by_class(value: Json) -> bool:
+    """Whether a baseline names a row for each class of labels, not one row for all."""
+    return isinstance(value, dict) and not value.keys().isdisjoint(LABELS)
+
+
+class _OneOrMore:
+    """Accept one item where a list may stand."""
+
+    def __get_pydantic_core_schema__(self, kind: type, inner: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_before_validator_function(_as_list, inner(kind))
+
+    def __get_pydantic_json_schema__(self, kind: CoreSchema, inner: GetJsonSchemaHandler) -> Json:
+        return {"anyOf": [inner(kind)["items"], inner(kind)]}
+
+
+T = TypeVar("T")
+Several = Annotated[list[T], Field(min_length=1), _OneOrMore()]
+_MAPPING = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+_SCHEMA = {"anyOf": [{"type": "string"}, _MAPPING]}
+Pick = Annotated[dict[str, Json], BeforeValidator(_as_mapping), WithJsonSchema(_SCHEMA)]
+Init = Annotated[Pick, AfterValidator(_known_init)]
+Norm = Literal["running", "support", "transductive"]
+Ways = Annotated[int, Field(ge=2)]
+Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
+Seeds = Annotated[
+    list[Seed],
+    Field(min_length=1),
+    BeforeValidator(_as_seeds, json_schema_input_type=Count | list[Seed]),
+]
+
+
+@_exact
+class AskedAuxiliary(TypedDict, total=False):
+    """A self-supervised loss added to the loss of meta-training."""
+
+    pretext: Required[Pick]
+    weight: Annotated[float, Field(gt=0, description="1.0 unless given.")]
+
+
+Auxiliary = Annotated[
+    AskedAuxiliary,
+    BeforeValidator(_as_auxiliary, json_schema_input_type=AskedAuxiliary | Literal["none"]),
+]
+
+
+@_exact
+class AskedBudget(TypedDict, total=False):
+    """Images passed forward in training, or optimizer steps: one of the two for each phase."""
+
+    pretrain_images: Count
+    pretrain_steps: Count
+    metatrain_images: Count
+    metatrain_steps: Count
+
+
+@_exact
+class AskedEvaluate(TypedDict, total=False):
+    """How every variant is tested."""
+
+    episodes: Annotated[Count, Field(description="Test episodes, shared by all variants.")]
+    queries: Annotated[Count, Field(description="Query examples of each class.")]
+    test_steps: Annotated[Count, Field(description="Adaptation steps before accuracy counts.")]
+
+
+@_exact
+class AskedPattern(TypedDict, total=False):
+    """Axes, each with one value; as a baseline, those of exactly one variant."""
+
+    data: Annotated[Pick, Field(description="Where examples come from, such as glyphs.")]
+    encoder: Annotated[Pick, Field(description="The network, such as conv4.")]
+    pretext: Annotated[Pick, Field(description="What the encoder is pre-trained on, or none.")]
+    init: Annotated[Init, Field(description="Where meta-training starts: scratch or pretext.")]
+    tasks: Annotated[Pick, Field(description="Where meta-training episodes come from.")]
+    auxiliary: Annotated[Auxiliary, Field(description="A loss added in meta-training, or none.")]
+    meta: Annotated[Pick, Field(description="The meta-learning algorithm, or none.")]
+
+
+class AskedOne(AskedPattern, total=False):
+    """What the top level and a variant may both hold."""
+
+    ways: Annotated[Ways, Field(description="Classes of a test episode; 5 unless given.")]
+    augment: Annotated[Pick, Field(description="The policy by which views are made.")]
+    norm: Annotated[Norm, Field(description="Whose batch statistics a prediction uses.")]
+    selection: Annotated[Literal["last"], Field(description="Which weights are tested.")]
+    budget: Annotated[AskedBudget, AfterValidator(_one_unit), Field(description="Training.")]
+
+
+@_exact
+class AskedVariant(AskedOne, total=False):
+    """One more row: inherits the top level, seeds and shots, but no axis of the grid."""
+
+    label: Annotated[str, AfterValidator(_row_name), Field(description="Names the row.")]
+
+
+@_exact
+class AskedGrid(TypedDict, total=False):
+    """Values of which every combination is made; one value may stand without its list."""
+
+    data: Several[Pick]
+    encoder: Several[Pick]
+    pretext: Several[Pick]
+    init: Several[Init]
+    tasks: Several[Pick]
+    auxiliary: Several[Auxiliary]
+    meta: Several[Pick]
+    ways: Several[Ways]
+    augment: Several[Pick]
+    norm: Several[Norm]
+    shots: Several[Count]
+    seeds: Seeds
+
+
+Row = Annotated[
+    Annotated[str, Tag("label")]
+    | Annotated[AskedPattern, AfterValidator(_not_empty), Tag("pattern")],
+    Discriminator(lambda value: "pattern" if isinstance(value, dict) else "label"),
+]
+
+
+@_exact
+class AskedBaseline(TypedDict, total=False):
+    """The row each class of labels is compared with."""
+
+    none: Row
+    validation: Row
+    train: Row
+
+
+@_exact
+class AskedSuite(AskedOne, total=False):
+    """A suite of meta-ssl-bench: one question."""
+
+    name: Required[Annotated[str, Field(pattern=NAME, description="Names report and plan.")]]
+    shots: Annotated[Several[Count], Field(description="Support examples of each class.")]
+    seeds: Annotated[Seeds, Field(description="5 means 0 to 4; a list is taken as it is.")]
+    evaluate: Annotated[AskedEvaluate, Field(description="Test episodes and steps.")]
+    margin: Annotated[float, Field(gt=0, lt=1, description="Accuracies this close are equal.")]
+    grid: Annotated[AskedGrid, AfterValidator(_not_empty), Field(description="Combinations.")]
+    variants: Annotated[list[AskedVariant], Field(min_length=1, description="Further rows.")]
+    baseline: Annotated[
+        Annotated[Row, Tag("bare")] | Annotated[AskedBaseline, Tag("by class")],
+        Discriminator(lambda value: "by class" if is_by_class(value) else "bare"),
+        Field(description="A label, a control or a pattern of axes; or one per class of labels."),
+    ]
+    controls: Annotated[
+        list[Literal["random_init", "pixel_neighbour"]],
+        Field(min_length=1, description="Rows that every comparison should survive."),
+    ]
+
+
+KEYS = {
+    "": set(AskedSuite.__annotations__),
+    "grid": set(AskedGrid.__annotations__),
+    "variants": set(AskedVariant.__annotations__),
+    "budget": set(AskedBudget.__annotations__),
+    "evaluate": set(AskedEvaluate.__annotations__),
+    "auxiliary": set(AskedAuxiliary.__annotations__),
+    "baseline": {*AskedBaseline.__annotations__, *AXES},
+}  # what may stand under a key; elsewhere the axes of a pattern
+
+
+@cache
+def _form() -> TypeAdapter[AskedSuite]:
+    return TypeAdapter(AskedSuite)
+
+
+def schema() -> dict[str, Json]:
+    """Return the JSON schema of a suite, for editors."""
+    title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Suite"}
+    return _form().json_schema() | title
+
+
+def check(written: Mapping[str, Json], places: Places) -> dict[str, Json]:
+    """Return the values of a suite in their checked form: names as mappings, lists as lists.
+
+    Raises:
+        UserError: the first mistake, by line.
+    """
+    try:
+        return dict(_form().validate_python(written))
+    except ValidationError as error:
+        problems = sorted(error.errors(include_url=False), key=lambda p: places.line(*p["loc"]))
+        found, works = _words(problems[0], places)
+        more = f" (And {len(problems) - 1} more.)" if len(problems) > 1 else ""
+        raise UserError(places.where(*problems[0]["loc"]), found, works + more) from error
+
+
+def _words(problem: ErrorDetails, places: Places) -> tuple[str, str]:
+    kind, value, last = problem["type"], problem["input"], str(problem["loc"][-1])
+    if kind == "mistake":
+        return problem["ctx"]["found"], problem["ctx"]["works"]
+    if kind == "extra_forbidden":
+        return f"unknown key {last!r}", _advice(last, places.known(problem["loc"]))
+    if kind == "missing":
+        return f"{last} is missing", f"Write {last}: and its value."
+    if kind == "literal_error" and isinstance(value, str):
+        return describe(value), suggest(value, re.findall("'([^']*)'", problem["ctx"]["expected"]))
+    works = re.sub("^(Input|String|List) should", "It should", problem["msg"])
+    works = works.replace("valid dictionary", "mapping").replace("a valid string", "text")
+    return describe(value), works.removesuffix(" after validation, not 0") + "."
+
+
+def _advice(key: str, known: Route) -> str:
+    parent = next((step for step in reversed(known[:-1]) if isinstance(step, str)), "")
+    if parent in {"grid", "variants"} and key in KEYS[""]:
+        return "It belongs at the top level."
+    if parent == "baseline" and key in AXES:
+        return f"Write axes alone, or classes of labels alone: {', '.join(LABELS)}."
+    return suggest(key, KEYS.get(parent, AXES))

@@ -1,0 +1,298 @@
+"""A report on a synthetic store: verdicts, incomplete rows, files, and equal bytes."""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bench.errors import UserError
+from bench.plan import Plan
+from bench.report.answer import sentences
+from bench.report.comparison import Block, Row, blocks
+from bench.report.frame import cell_frame, write_export
+from bench.report.results import read_results
+from bench.report.text import write_text
+from bench.report.write import content_hash, is_current, write_report
+from bench.store import Store
+
+Make = Callable[..., Any]
+BROKEN = frozenset({("simclr + maml", 5, 1)})
+
+
+def markdown(plan: Plan, store: Store) -> str:
+    """The report's text, without its figures."""
+    results = read_results(plan, store)
+    return write_text(results, blocks(results), [], "0" * 64).markdown
+
+
+def row(block: Block, variant: str) -> Row:
+    """The row of a variant in a block."""
+    return next(one for one in block.rows if one.group.variant == variant)
+
+
+def test_verdicts_stand_within_a_class_of_labels(synthetic: Make) -> None:
+    """A row is judged by its class's baseline and by the floor; across classes none is given."""
+    one_shot, five_shot = blocks(read_results(*synthetic().build()))
+
+    maml = row(five_shot, "simclr + maml")
+    assert maml.baseline is not None
+    assert maml.floor is not None
+    assert maml.baseline.reference == "none + protonet"
+    assert (maml.floor.reference, maml.floor.verdict) == ("random_init", "better")
+    assert row(one_shot, "none + protonet").is_baseline
+    assert row(one_shot, "random_init").floor is None
+    ((group, across),) = one_shot.across
+    assert (group.variant, across.reference, across.verdict) == (
+        "simclr + none",
+        "none + protonet",
+        None,
+    )
+
+
+def test_one_family_per_reference(synthetic: Make) -> None:
+    """Holm's adjustment counts all variants that one reference judges."""
+    block = blocks(read_results(*synthetic().build()))[0]
+
+    compared = [one.floor for one in block.rows if one.floor]
+    smallest = min((one for one in compared), key=lambda one: one.difference.p or 0.0)  # type: ignore[union-attr]
+
+    assert len(compared) == 3
+    assert smallest.difference is not None
+    assert smallest.p_holm == pytest.approx(3 * (smallest.difference.p or 0.0))
+
+
+def test_missing_and_failed_cells_are_never_averaged_over(synthetic: Make) -> None:
+    """A variant that lacks a seed has no mean and no verdict, and the report counts its seeds."""
+    plan, store = synthetic(broken=BROKEN, missing=frozenset({"simclr + none"})).build()
+    block = blocks(read_results(plan, store))[1]
+
+    text = markdown(plan, store)
+
+    assert row(block, "simclr + maml").accuracy is None
+    assert row(block, "simclr + maml").floor.verdict is None  # type: ignore[union-attr]
+    assert "incomplete (2 of 3 seeds)" in text
+    assert "incomplete (0 of 3 seeds)" in text
+    assert "Incomplete: of 24 cells 1 failed and 6 are missing" in text
+    assert "evaluate: NaN in the loss" in text
+    assert "mae + maml: mae needs a transformer" in text
+
+
+def test_without_the_floor_nothing_is_compared_with_it(synthetic: Make) -> None:
+    """An incomplete reference withholds every comparison with it, and says which it is."""
+    plan, store = synthetic(missing=frozenset({"random_init"})).build()
+
+    floor = row(blocks(read_results(plan, store))[0], "simclr + maml").floor
+
+    assert floor is not None
+    assert (floor.verdict, floor.trouble) == (None, "random_init is incomplete (0 of 3 seeds)")
+
+
+def test_the_answer_names_verdicts_with_intervals(synthetic: Make) -> None:
+    """What beats the floor is said in a sentence with points and an interval."""
+    block = blocks(read_results(*synthetic().build()))[0]
+
+    said = " ".join(sentences(block, 0.01))
+
+    difference = row(block, "simclr + none").floor.difference  # type: ignore[union-attr]
+    assert difference is not None
+    low, high = 100 * difference.low, 100 * difference.high
+    assert f"simclr + none (+{100 * difference.mean:.1f} [{low:.1f}, {high:.1f}])" in said
+    assert "**better than the random-init floor**" in said
+
+
+def test_one_seed_is_called_one_model(synthetic: Make) -> None:
+    """With one seed intervals say "one model" and every verdict is undecided."""
+    plan, store = synthetic(seeds=1).build()
+
+    text = markdown(plan, store)
+
+    assert "(one model)" in text
+    assert "undecided" in text
+    assert "**better" not in text
+
+
+def test_different_test_banks_are_a_banner_and_are_not_compared(synthetic: Make) -> None:
+    """Cells that met other episodes are neither averaged nor compared."""
+    plan, store = synthetic().build()
+    _rewrite(store.folder("evaluate", plan.cells[0].stages["evaluate"]), bank="c" * 64)
+
+    text = markdown(plan, store)
+
+    assert "Different test episodes: glyphs, 5-way was tested on 2 banks" in text
+    assert "withheld (seeds met different test episodes)" in text
+
+
+def test_a_damaged_stage_counts_as_missing(synthetic: Make) -> None:
+    """A file that is not what was written makes its cell missing, with a note in the audit."""
+    plan, store = synthetic().build()
+    folder = store.folder("evaluate", plan.cells[0].stages["evaluate"])
+    (folder / "episodes.parquet").write_bytes(b"other")
+
+    text = markdown(plan, store)
+
+    assert cell_frame(plan, store).status[0] == "missing"
+    assert "is damaged and counts as missing" in text
+
+
+def test_a_changed_suite_is_a_banner(synthetic: Make, tmp_path: Path) -> None:
+    """When the suite's file no longer holds what was planned, the report says so."""
+    file = tmp_path / "suite.yaml"
+    file.write_text("name: synthetic\n")
+    planned = hashlib.sha256(file.read_bytes()).hexdigest()
+    plan, store = synthetic(settings={"file": str(file), "source_sha256": planned}).build()
+    before = content_hash(plan, store)
+
+    assert "has changed" not in markdown(plan, store)
+    file.write_text("name: other\n")
+    assert content_hash(plan, store) != before
+    assert "has changed" in markdown(plan, store)
+
+
+def test_mixed_versions_are_said(synthetic: Make) -> None:
+    """Cells that other torch versions computed are pointed out under the provenance."""
+    plan, store = synthetic().build()
+    key = plan.cells[0].stages["evaluate"]
+    provenance = store.manifest("evaluate", key)["provenance"] | {"torch": "2.14.1"}
+    _rewrite(store.folder("evaluate", key), provenance=provenance)
+
+    text = markdown(plan, store)
+
+    assert "**mixed torch**: cells of one table were computed with 2.14.1 and 2.15.0" in text
+
+
+def test_reports_are_equal_byte_for_byte(synthetic: Make, tmp_path: Path) -> None:
+    """The same plan and store give the same files, each figure small and at twice the width."""
+    plan, store = synthetic(broken=BROKEN).build()
+
+    first, second = (write_report(plan, store, tmp_path / name).parent for name in "ab")
+
+    names = sorted(path.name for path in first.iterdir())
+    assert names == sorted(path.name for path in second.iterdir())
+    assert all((first / n).read_bytes() == (second / n).read_bytes() for n in names)
+    figures = [path for path in first.iterdir() if path.suffix == ".png"]
+    assert {path.name.split("-")[0] for path in figures} == {
+        *("accuracy", "seeds", "adaptation", "cost", "learning.png")
+    }
+    assert all(path.stat().st_size < 300_000 for path in figures)
+    assert {_width(path) for path in figures} == {1760}
+
+
+def test_a_report_is_current_until_something_changes(synthetic: Make, tmp_path: Path) -> None:
+    """A new failure, a lost figure or another plan makes a report stale."""
+    plan, store = synthetic(broken=BROKEN).build()
+    assert not is_current(plan, store, tmp_path)
+
+    index = write_report(plan, store, tmp_path)
+
+    assert is_current(plan, store, tmp_path)
+    assert content_hash(plan, store) in index.read_text()
+    (index.parent / "learning.png").unlink()
+    assert not is_current(plan, store, tmp_path)
+    write_report(plan, store, tmp_path)
+    store.add_failure(next(iter(plan.stages)), {"reason": "again", "traceback": ""})
+    assert not is_current(plan, store, tmp_path)
+
+
+def test_stale_files_go_and_foreign_files_stay(synthetic: Make, tmp_path: Path) -> None:
+    """A report removes what an earlier one wrote and it lacks, and nothing else."""
+    plan, store = synthetic(broken=BROKEN).build()
+    folder = write_report(plan, store, tmp_path).parent
+    (folder / "notes.txt").write_text("mine")
+    assert (folder / "unfinished.csv").is_file()
+
+    plan, store = synthetic(shots=(1,), results=tmp_path / "other").build()
+    write_report(plan, store, tmp_path)
+
+    assert not (folder / "unfinished.csv").exists()
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_the_frame_has_one_row_a_cell(synthetic: Make) -> None:
+    """Coordinates, status and accuracy, then parameters that vary, then cost and provenance."""
+    plan, store = synthetic(broken=BROKEN).build()
+
+    frame = cell_frame(plan, store)
+
+    expected = "variant data encoder pretext init tasks auxiliary meta labels ways shots seed"
+    assert list(frame.columns[:15]) == [*expected.split(), "control", "status", "accuracy"]
+    assert list(frame.columns[15:17]) == ["norm", "meta.order"]
+    assert all(name.startswith(("cost.", "provenance.")) for name in frame.columns[17:])
+    assert len(frame) == len(plan.cells)
+    assert frame.status.value_counts().to_dict() == {"done": 23, "failed": 1}
+    failed = frame[frame.status == "failed"].iloc[0]
+    assert (failed.seed, failed.shots) == (1, 5)
+    assert failed["provenance.reason"] == "evaluate: NaN in the loss"
+    maml = frame[(frame.variant == "simclr + maml") & (frame.shots == 1)].iloc[0]
+    # 20 s of evaluation; pre-training shared by four cells, meta-training by two, 30 s each
+    assert maml["cost.seconds"] == 20 + 30 + 30
+    assert maml["cost.seconds_shared_split"] == 20 + 30 / 4 + 30 / 2
+    assert maml["cost.examples"] == 12_800
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_exports_repeat_and_read_back(synthetic: Make, tmp_path: Path, suffix: str) -> None:
+    """Two exports of one store are equal byte for byte, and hold the frame."""
+    plan, store = synthetic(broken=BROKEN).build()
+    first, second = tmp_path / f"a{suffix}", tmp_path / "new" / f"b{suffix}"
+
+    for path in (first, second):
+        write_export(cell_frame(plan, store), path)
+
+    assert first.read_bytes() == second.read_bytes()
+    content = io.BytesIO(first.read_bytes())
+    frame = pd.read_csv(content) if suffix == ".csv" else pd.read_parquet(content)
+    assert frame.accuracy.tolist()[0] == cell_frame(plan, store).accuracy.tolist()[0]
+    assert list(frame.columns) == list(cell_frame(plan, store).columns)
+
+
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    """An export names a format that is known, or is told which are."""
+    with pytest.raises(UserError, match=r"\.csv or \.parquet"):
+        write_export(pd.DataFrame(), tmp_path / "frame.xlsx")
+
+
+def test_everything_works_where_torch_cannot_be_imported(synthetic: Make, tmp_path: Path) -> None:
+    """Report, frame, plan and why import neither torch nor a plug-in."""
+    plan, _ = synthetic().build()
+    (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
+    script = f"""
+import json, sys
+from pathlib import Path
+sys.modules["torch"] = None
+from bench.plan import Plan
+from bench.report.frame import cell_frame
+from bench.report.preview import plan_text
+from bench.report.why import why_text
+from bench.report.write import write_report
+from bench.store import Store
+plan = Plan.from_json(json.loads(Path({str(tmp_path / "plan.json")!r}).read_text()))
+store = Store(Path({str(tmp_path / "results")!r}))
+write_report(plan, store, Path({str(tmp_path / "reports")!r}))
+print(len(cell_frame(plan, store)), plan_text(plan, store), why_text(plan, store, plan.cells[0]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "reports" / "synthetic" / "index.md").is_file()
+
+
+def _width(path: Path) -> int:
+    with Image.open(path) as image:
+        return image.size[0]
+
+
+def _rewrite(folder: Path, **changes: object) -> None:
+    """Change a stage's manifest and its sum, as if it had been computed like that."""
+    path, sums = folder / "manifest.json", folder / "SHA256SUMS"
+    old = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    new = hashlib.sha256(path.read_bytes()).hexdigest()
+    sums.write_text(sums.read_text().replace(old, new))
