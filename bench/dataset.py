@@ -2,6 +2,7 @@
 
 <cache>/datasets/<name>-<hash>/{images.npy, meta.json}: written once, whole or not at all, and
 memory-mapped from then on. The hash covers the source's parameters, revision and fingerprint.
+<cache>/digests/<digest>: the name of the folder above that holds the set of this digest.
 
 Examples are ordered by split, class name, and within a class by the hash of their bytes, so that
 two routes to the same set give the same order and the same digest.
@@ -131,7 +132,31 @@ def open_dataset(source: "AbstractData", name: str, root: Path | None) -> Datase
         _make_parent(folder)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
             dataset = _load(folder, source.digest) or _build(source, name, root, folder)
+    pointer = _pointer(dataset.digest)
+    if not pointer.is_file() or pointer.read_text() != folder.name:
+        _make_parent(pointer)
+        write_atomic(pointer, folder.name.encode())
     return dataset
+
+
+def open_known(digest: str) -> Dataset:
+    """Map a set that ``open_dataset`` has opened before, by its digest alone: no source is asked.
+
+    Raises:
+        FileNotFoundError: the cache does not hold it, or not whole.
+    """
+    try:
+        folder = cache_folder() / "datasets" / _pointer(digest).read_text()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no set of digest {digest} in {cache_folder()}") from error
+    dataset = _load(folder, digest)
+    if dataset is None:
+        raise FileNotFoundError(f"{folder} does not hold the set of digest {digest}, whole")
+    return dataset
+
+
+def _pointer(digest: str) -> Path:
+    return cache_folder() / "digests" / digest
 
 
 def _identity(source: "AbstractData", name: str, root: Path | None) -> str:

@@ -91,11 +91,9 @@ def _evaluate(
 
 
 def _common(variant: Variant, kind: StageKind, split: str, seed: int) -> dict[str, Json]:
-    data = variant.described("data")
-    assert data is not None
     return {
         "revision": REVISIONS[kind],
-        "data": data | {"digest": variant.facts.digest, "split": split},
+        "data": {"name": variant.names["data"], "digest": variant.facts.digest, "split": split},
         "encoder": variant.described("encoder"),
         "augment": variant.described("augment"),
         "precision": "float32",

@@ -92,14 +92,13 @@ def run(suite: Path, options: Options) -> Outcome:
     made = plan(suite, options)
     executor = Local(
         results=options.results.resolve(),
-        data_root=find_root(options.data),
         device=device,
         workers=workers,
         time_limit=options.time_limit,
     )
     listeners: list[Listener] = [
         record.Recorder(options.store, options.results),
-        progress.Display(options.store),
+        progress.Display(),
     ]
     tally = walk(made, options.store, executor, listeners, retry=options.retry)
     return Outcome(plan=made, tally=tally, report=_write(made, options))

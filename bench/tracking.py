@@ -3,7 +3,6 @@
 A child's run carries a digest tag of the store content it mirrors. One whose digest differs is
 deleted and written anew, never appended to, so that no (metric, step) is there twice.
 """
-# ruff: noqa: TID251
 
 import logging
 import os

@@ -1,5 +1,4 @@
-"""Small inputs that plug-ins are tried on: images, tasks, a smooth network of a few thousand
-parameters, in float64 where nothing else is said.
+"""Small inputs that plug-ins are tried on: images, tasks, and a smooth network.
 
 Shapes: B inputs, C channels, H height, W width, D features, N ways.
 """

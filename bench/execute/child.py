@@ -21,7 +21,6 @@ class Orders:
     """What a child is told beside its spec; plain values, since they cross processes."""
 
     results: str
-    data_root: str | None
     device: str
     checkpoint_seconds: float
 
@@ -35,7 +34,6 @@ def work(spec: StageSpec, orders: Orders, events: Connection, lifeline: Connecti
         settle(device)
         place = Place(
             store=Store(Path(orders.results)),
-            data_root=Path(orders.data_root) if orders.data_root else None,
             device=device,
             emit=events.send,
             checkpoint_seconds=orders.checkpoint_seconds,

@@ -39,7 +39,6 @@ class Local(AbstractExecutor):
         self,
         *,
         results: Path,
-        data_root: Path | None,
         device: torch.device,
         workers: int | None,
         time_limit: float | None = None,
@@ -51,7 +50,6 @@ class Local(AbstractExecutor):
         self._limit = time_limit or float("inf")
         self._orders = Orders(
             results=str(results),
-            data_root=str(data_root) if data_root else None,
             device="",
             checkpoint_seconds=checkpoint_seconds,
         )

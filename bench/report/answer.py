@@ -18,10 +18,10 @@ def overall(blocks: Sequence[Block]) -> list[str]:
         return []
     always = _in_all(blocks, "better")
     if not always:
-        return [f"No variant is better than the random-init floor in all {len(blocks)} settings."]
+        return ["No variant is better than the random-init floor in every setting."]
     be = "is" if len(always) == 1 else "are"
     names = words.listing([words.escape(name) for name in always])
-    return [f"In all {len(blocks)} settings {names} {be} better than the random-init floor."]
+    return [f"In every setting {names} {be} better than the random-init floor."]
 
 
 def _judged(block: Block) -> bool:

@@ -37,7 +37,8 @@ def learning_figure(results: Results) -> Picture | None:
         return None
     with styled():
         picture = _draw(found, looks(results))
-    return Picture(name="learning.png", alt="Learning curves", content=png(picture))
+    alt = "Learning curves: mean loss over seeds; band: lowest to highest"
+    return Picture(name="learning.png", alt=alt, content=png(picture))
 
 
 def _panels(results: Results) -> dict[str, dict[str, list[Manifest]]]:
@@ -78,13 +79,16 @@ def _draw(
         for owner, manifests in panel.items():
             _curve(axis, manifests, look.get(owner, SHARED))
         axis.set(title=title)
+        axis.set_xlim(left=0)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.count(value)))
     figure = axes[0].figure
     assert isinstance(figure, Figure)
-    for axis in axes[-columns_of(len(axes)) :]:
+    columns = columns_of(len(axes))
+    for axis in axes[-columns:]:
         axis.set_xlabel("training images")
-    figure.supylabel("loss (mean over seeds; band: lowest to highest)", fontsize=9)
+    for axis in axes[::columns]:
+        axis.set_ylabel("loss")
     legend_below(figure, [handle(look.get(label, SHARED)) for label in labels], labels)
     return figure
 

@@ -88,8 +88,8 @@ def _rows(
         )
         axis.set_ylim(len(order) - 0.4, -0.6)
         axis.tick_params(axis="y", length=0)
-        if not axis.has_data():
-            axis.set_xlim(0, 100)
+        low, high = axis.get_xlim() if axis.has_data() else (0.0, 100.0)
+        axis.set_xlim(max(low, -1.0), min(high, 101.0))  # no accuracy lies beyond, whatever a bound
     return _figure(axes)
 
 
@@ -192,10 +192,16 @@ def _adaptation(blocks: Sequence[Block], look: Mapping[str, Look]) -> Figure | N
         for row in (row for row in block.rows if row.accuracy):
             _adaptation_curve(axis, row, look[row.group.variant], max(steps))
         axis.set(title=f"{block.shots}-shot", xlabel="steps at test time", xticks=sorted(steps))
+        _accuracy_axis(axis)
     axes[0].set_ylabel("accuracy (%)")
     handles = [handle(look[v], level=v not in stepping) for v in whole]
     legend_below(_figure(axes), handles, whole)
     return _figure(axes)
+
+
+def _accuracy_axis(axis: Axes) -> None:
+    low, high = axis.get_ylim()
+    axis.set_ylim(max(low, -1.0), min(high, 101.0))  # as for the other direction
 
 
 def _has(block: Block, variant: str) -> bool:
@@ -239,6 +245,7 @@ def _cost(blocks: Sequence[Block], look: Mapping[str, Look]) -> Figure | None:
         seconds = [_cost_point(axis, row, look[row.group.variant]) for row in block.rows]
         axis.set(title=f"{block.shots}-shot", xlabel="seconds per seed, nothing shared")
         _seconds_axis(axis, [one for one in seconds if one > 0])
+        _accuracy_axis(axis)
     axes[0].set_ylabel("accuracy (%)")
     legend_below(_figure(axes), [handle(look[v]) for v in known], known)
     return _figure(axes)

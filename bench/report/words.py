@@ -33,11 +33,11 @@ def _rounded(value: float, decimals: int) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in the unit one would say: ``0.4 s``, ``12 s``, ``3.5 min``, ``1.2 h``."""
+    """Return seconds in the unit one would say: ``0.41 s``, ``12 s``, ``3.5 min``, ``1.2 h``."""
     if seconds != seconds:
         return NONE
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.2g} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

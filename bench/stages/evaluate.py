@@ -37,7 +37,7 @@ def evaluate(spec: StageSpec, place: Place) -> Result:
     inputs = spec.inputs
     meta = rebuild("meta", inputs["meta"])
     assert isinstance(meta, AbstractMeta)
-    part = read_part(inputs["data"], place)
+    part = read_part(inputs["data"])
     bank = _bank(spec, part)
     model = assemble(
         inputs,

@@ -28,7 +28,7 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
     assert isinstance(meta, AbstractMetaTrained)
     assert isinstance(tasks, AbstractTasks)
     assert isinstance(augment, AbstractAugment)
-    part = read_part(inputs["data"], place)
+    part = read_part(inputs["data"])
     source = Source(part, augment, place.device, labels=tasks.uses_labels)
     shape = TaskShape(**inputs["task"])
     model = assemble(

@@ -1,4 +1,4 @@
-"""Where a stage works: store, data, device, clock, and a way to say how it goes."""
+"""Where a stage works: store, device, clock, and a way to say how it goes."""
 
 import os
 import platform
@@ -26,7 +26,6 @@ class Place:
     """What a stage function gets beside its spec; nothing here may decide a result."""
 
     store: Store
-    data_root: Path | None
     device: torch.device
     emit: Callable[[Event], None]
     checkpoint_seconds: float = 20.0

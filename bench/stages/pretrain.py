@@ -44,7 +44,7 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
     pretext, augment = rebuild("pretext", inputs["pretext"]), rebuild("augment", inputs["augment"])
     assert isinstance(pretext, AbstractPretext)
     assert isinstance(augment, AbstractAugment)
-    part = read_part(inputs["data"], place)
+    part = read_part(inputs["data"])
     source = Source(part, augment, place.device, labels=False)
     shape = part.images.shape[1:]
     model = assemble(

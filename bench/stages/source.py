@@ -1,30 +1,19 @@
 """A split of a data set as one uint8 tensor on the device: episodes are index gathers."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from bench.catalogue import rebuild
 from bench.cell import Json
-from bench.contract import AbstractAugment, AbstractData, AbstractSource
-from bench.dataset import Part, open_dataset
-from bench.stages.place import Place
+from bench.contract import AbstractAugment, AbstractSource
+from bench.dataset import Part, open_known
 
 
-def read_part(data: dict[str, Json], place: Place) -> Part:
-    """Open the split that a spec's ``data`` names, and check that it is that very set.
-
-    Raises:
-        RuntimeError: the set on disk is not the one that was planned.
-    """
-    source = rebuild("data", data)
-    assert isinstance(source, AbstractData)
-    dataset = open_dataset(source, data["name"], place.data_root)
-    if dataset.digest != data["digest"]:
-        raise RuntimeError(
-            f"{data['name']} changed since it was planned: {dataset.digest}, not {data['digest']}"
-        )
-    return dataset.part(data["split"])
+def read_part(data: Mapping[str, Json]) -> Part:
+    """Map the split that a spec's ``data`` names; the plan has opened the set before."""
+    return open_known(data["digest"]).part(data["split"])
 
 
 class Source(AbstractSource):

@@ -1,0 +1,235 @@
+"""What every pretext task is: a loss of encoder and head that can be trained and repeated."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor, nn
+
+from bench.conformance.subject import Fault, Subject, Unchanged, require, require_repeats
+from bench.conformance.world import CPU, Small, inputs, precision, setting_for, small
+from bench.contract import AbstractNetwork, AbstractPretext, Shape, Tensors
+from bench.stages.streams import generator, seed_default
+
+COUNT = 6  # examples in a batch
+STEPS, RATE = 25, 0.01  # of Adam, on one batch with one set of draws
+LIKE = 1e-3  # relative, most that float32 and float64 may differ
+
+
+class _Network(AbstractNetwork):
+    """The network as the engine hands it over; counts the examples that are encoded."""
+
+    def __init__(self, trial: Small, params: Tensors) -> None:
+        self._trial, self._params, self._buffers = trial, params, trial.fresh_buffers()
+        self.encoded = 0
+
+    def encode(self, x_BCHW: Tensor) -> Tensor:
+        self.encoded += len(x_BCHW)
+        return self._trial.network.encode(self._params, self._buffers, x_BCHW, "learned")
+
+    def head(self, z_BD: Tensor) -> Tensor:
+        return self._trial.network.head(self._params, self._buffers, z_BD, "learned")
+
+    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        noise = torch.rand(x_BCHW.shape, generator=rng, dtype=torch.float32)
+        return 0.8 * x_BCHW + 0.2 * noise.to(x_BCHW.dtype)
+
+    @property
+    def params(self) -> Tensors:
+        return self._params
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scene:
+    """A pretext, a network for it, and a batch."""
+
+    pretext: AbstractPretext
+    shape: Shape
+    trial: Small
+    x: Tensor
+    state: Tensors
+
+    def head(self) -> nn.Module:
+        return self.pretext.head(16, self.shape)
+
+    def loss(self, params: Tensors | None = None, *, default_seed: int = 0) -> "_Step":
+        """Compute the loss of the batch with the draws of one and the same step."""
+        params = params or self.trial.params
+        leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+        net = _Network(self.trial, leaves)
+        seed_default("conformance", "pretext", default_seed)
+        rng = generator(CPU, "conformance", "pretext")
+        loss, state = self.pretext.loss(net, self.state, self.x, rng)
+        return _Step(loss=loss, state=state, params=leaves, encoded=net.encoded)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    loss: Tensor
+    state: Tensors
+    params: Tensors
+    encoded: int
+
+    def gradient(self) -> dict[str, Tensor]:
+        """Differentiate the loss by encoder and head."""
+        try:
+            found = torch.autograd.grad(
+                self.loss, list(self.params.values()), materialize_grads=True
+            )
+        except RuntimeError as error:
+            mend = "Build the loss from net.encode and net.head alone, without .detach or .item."
+            raise Fault(f"its loss cannot be differentiated: {error}", mend) from error
+        return dict(zip(self.params, found, strict=True))
+
+
+def _scene(subject: Subject, count: int = COUNT) -> _Scene:
+    pretext = subject.plugin
+    assert isinstance(pretext, AbstractPretext)
+    pretext = replace(pretext, batch_size=count)  # type: ignore[type-var]  # plug-ins are dataclasses
+    shape = setting_for(pretext, "running").shape
+    trial = small(shape, lambda width: pretext.head(width, shape))
+    state = pretext.state(_Network(trial, trial.params))
+    return _Scene(pretext=pretext, shape=shape, trial=trial, x=inputs(shape, count), state=state)
+
+
+def the_loss_can_be_trained(subject: Subject) -> None:
+    """The loss is a finite scalar, and its gradient reaches encoder and head."""
+    with precision(torch.float64):
+        step = _scene(subject).loss()
+        shape, value = list(step.loss.shape), step.loss.detach()
+        require(not shape, f"its loss has the shape {shape}", "Return a scalar: the mean.")
+        require(value.isfinite(), f"its loss is {value}", "Look for log or / of 0.")
+        gradient = step.gradient()
+    for part in ("encoder", "head"):
+        found = [value for name, value in gradient.items() if name.startswith(part)]
+        require(
+            not found or any(value.any() for value in found),
+            f"the gradient of its loss with respect to the {part} is zero",
+            f"Let the loss depend on net.{'encode' if part == 'encoder' else 'head'}.",
+        )
+        require(
+            all(value.isfinite().all() for value in found),
+            f"the gradient of its loss with respect to the {part} is not finite",
+            "Look for sqrt, log, norm or division at zero; F.normalize has a safe one.",
+        )
+
+
+def a_step_writes_into_nothing(subject: Subject) -> None:
+    """Batch, parameters and state are the same after a step as before."""
+    with precision(torch.float64):
+        scene = _scene(subject)
+        unchanged = Unchanged(x=scene.x, **scene.trial.params, **scene.state)
+        scene.loss()
+    unchanged.require("its loss")
+
+
+def a_step_follows_from_its_seed(subject: Subject) -> None:
+    """The loss and its gradient follow from the generators the engine seeds."""
+    scene = _scene(subject)
+
+    def action() -> list[Tensor]:
+        step = scene.loss()
+        return [step.loss.detach(), *step.gradient().values()]
+
+    require_repeats(action, "its loss")
+
+
+def the_head_follows_from_the_seed(subject: Subject) -> None:
+    """The head's first weights come from torch's default generator, which the engine seeds."""
+    scene = _scene(subject)
+    require_repeats(lambda: list(scene.head().state_dict().values()), "building its head")
+
+
+def views_are_counted(subject: Subject) -> None:
+    """As many examples are encoded as ``views`` says: budgets are counted in them."""
+    with precision(torch.float64):
+        scene = _scene(subject)
+        encoded = scene.loss().encoded
+    require(
+        encoded == scene.pretext.views * len(scene.x),
+        f"views is {scene.pretext.views}, but {encoded / len(scene.x):g} examples are encoded for"
+        " each image of a batch",
+        f"Write views: ClassVar[int] = {round(encoded / len(scene.x))}.",
+    )
+
+
+def the_state_keeps_its_form(subject: Subject) -> None:
+    """The next state has the names, shapes and types of the one before."""
+    with precision(torch.float64):
+        scene = _scene(subject)
+        after = scene.loss().state
+    before = {name: (value.shape, value.dtype) for name, value in scene.state.items()}
+    now = {name: (value.shape, value.dtype) for name, value in after.items()}
+    require(
+        before == now,
+        f"its state is {now} after a step, and was {before}",
+        "Return every tensor that state() returned, in its shape and type.",
+    )
+
+
+def two_images_are_enough(subject: Subject) -> None:
+    """The smallest batch that holds a comparison gives a finite loss."""
+    with precision(torch.float64):
+        loss = _scene(subject, 2).loss().loss
+    require(
+        loss.isfinite().all(),
+        f"on a batch of two images its loss is {float(loss.detach())}",
+        "Divide by what cannot be zero, or refuse the batch_size in __post_init__.",
+    )
+
+
+def steps_make_the_loss_smaller(subject: Subject) -> None:
+    """A few steps of Adam on one batch make its loss smaller."""
+    with precision(torch.float64):
+        scene = _scene(subject)
+        first = float(scene.loss().loss.detach())
+        params = _trained(scene.loss, scene.trial.params)
+        last = float(scene.loss(params).loss.detach())
+    require(
+        last < first,
+        f"{STEPS} steps of Adam took its loss from {first:.4g} to {last:.4g}",
+        "Look for a sign, or for a gradient that .detach() or torch.no_grad() cuts off.",
+    )
+
+
+def _trained(loss: Callable[[Tensors], _Step], params: Tensors) -> Tensors:
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in params.items()}
+    optimizer = torch.optim.Adam(list(leaves.values()), lr=RATE)
+    for _ in range(STEPS):
+        for name, value in loss(leaves).gradient().items():
+            leaves[name].grad = value
+        optimizer.step()
+    return leaves
+
+
+def both_precisions_agree(subject: Subject) -> None:
+    """In float32 the loss is a float32, near the one in float64."""
+    scene = _scene(subject)
+    single, other = scene.loss().loss.detach(), scene.loss(default_seed=1).loss.detach()
+    if not torch.equal(single, other):
+        return  # it draws from torch's default generator, whose draws depend on the precision
+    doubled = replace(
+        scene,
+        x=scene.x.double(),
+        state={name: _double(value) for name, value in scene.state.items()},
+        trial=replace(
+            scene.trial,
+            params={name: _double(value) for name, value in scene.trial.params.items()},
+            buffers={name: _double(value) for name, value in scene.trial.buffers.items()},
+        ),
+    )
+    double = doubled.loss().loss.detach()
+    require(
+        (single.dtype, double.dtype) == (torch.float32, torch.float64),
+        f"its loss is {single.dtype} in float32 and {double.dtype} in float64",
+        "Make tensors in the type of the batch: torch.zeros(..., dtype=x.dtype).",
+    )
+    require(
+        abs(single - double) <= LIKE * abs(double) + LIKE,
+        f"its loss is {float(single):.6g} in float32 and {float(double):.6g} in float64",
+        "Use stable forms: F.cross_entropy, F.log_softmax, F.normalize.",
+    )
+
+
+def _double(value: Tensor) -> Tensor:
+    return value.double() if value.is_floating_point() else value

@@ -1,0 +1,183 @@
+"""What every source of tasks draws: tasks of the asked shape, from what it may look at."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from bench.conformance.subject import Fault, Subject, require, require_repeats
+from bench.conformance.world import CPU, WAYS, setting_for
+from bench.contract import AbstractAugment, AbstractTasks, Shape, Task, TaskShape
+from bench.dataset import Part
+from bench.stages.source import Source
+from bench.stages.streams import generator, seed_default
+
+CLASSES, MEMBERS = 10, (12, 9)  # classes, and how many examples every other one has
+TASKS = 30  # with 3 ways, chance would sort all of their labels once in 6 ** 30
+
+
+class _Shaded(AbstractAugment):
+    """Views that keep the first value, which tells the example: for tasks of known images."""
+
+    reference = "arXiv:1811.11819"
+
+    def __call__(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        shade = torch.rand(len(x_BCHW), *[1] * (x_BCHW.dim() - 1), generator=rng)
+        views = x_BCHW * shade.to(x_BCHW.dtype)
+        views.flatten(1)[:, 0] = x_BCHW.flatten(1)[:, 0]
+        return views
+
+
+class _World:
+    """A small training split, in which an example's first value is its number."""
+
+    def __init__(self, subject: Subject) -> None:
+        assert isinstance(subject.plugin, AbstractTasks)
+        self.tasks = subject.plugin
+        setting = setting_for(self.tasks, "support", tasks=True)
+        assert setting.task is not None
+        self.shape, self.example_shape = setting.task, setting.shape
+        self.part = _part(setting.shape)
+        self.source = Source(self.part, _Shaded(), CPU, labels=self.tasks.uses_labels)
+
+    def draw(self, seed: int, shape: TaskShape | None = None) -> Task:
+        seed_default("conformance", "tasks", seed)
+        rng = generator(CPU, "tasks", seed)
+        try:
+            return self.tasks.sample(self.source, shape or self.shape, rng)
+        except PermissionError as error:
+            raise Fault(
+                "it asks for the classes of the examples, but says that it uses no labels",
+                "Say uses_labels: ClassVar[bool] = True, or leave source.classes() alone.",
+            ) from error
+
+
+def _part(shape: Shape) -> Part:
+    counts = tuple(MEMBERS[number % 2] for number in range(CLASSES))
+    total = sum(counts)
+    images = np.arange(total * int(np.prod(shape)), dtype=np.int64).reshape(total, *shape) * 7 % 251
+    images.reshape(total, -1)[:, 0] = np.arange(total)
+    return Part(
+        images=images.astype(np.uint8),
+        labels=np.repeat(np.arange(CLASSES), counts),
+        classes=tuple(f"class {number}" for number in range(CLASSES)),
+        counts=counts,
+    )
+
+
+def _numbers(x: Tensor) -> list[int]:
+    """Return which example each view is of."""
+    return (x.flatten(1)[:, 0] * 255).round().long().tolist()
+
+
+def tasks_have_the_asked_shape(subject: Subject) -> None:
+    """A task has ways x shots examples, and ways x queries, in [0, 1], in torch's precision."""
+    world = _World(subject)
+    for shape in (world.shape, replace(world.shape, ways=WAYS + 2)):
+        _require_shape(world.draw(0, shape), shape, world.example_shape)
+
+
+def _require_shape(task: Task, shape: TaskShape, example_shape: Shape) -> None:
+    for part, each, x in (
+        ("support_x", shape.shots, task.support_x),
+        ("query_x", shape.queries, task.query_x),
+    ):
+        wanted = (shape.ways * each, *example_shape)
+        require(
+            tuple(x.shape) == wanted and x.dtype == torch.get_default_dtype(),
+            f"for {shape} {part} is {x.dtype} {list(x.shape)}, not {list(wanted)}",
+            "Gather examples with source.examples(index), ways * shots and ways * queries of them.",
+        )
+        require(
+            not len(x) or (x.min() >= 0 and x.max() <= 1),
+            f"{part} reaches from {x.min()} to {x.max()}",
+            "Examples are in [0, 1], as source.examples and source.augment return them.",
+        )
+    require(task.ways == shape.ways, f"ways is {task.ways}", f"Return ways={shape.ways}.")
+
+
+def labels_are_in_order(subject: Subject) -> None:
+    """Labels are 0 to ways - 1, over and over: the first shot of each class comes first."""
+    world = _World(subject)
+    task = world.draw(0)
+    for part, each, labels in (
+        ("support_y", world.shape.shots, task.support_y),
+        ("query_y", world.shape.queries, task.query_y),
+    ):
+        wanted = torch.arange(world.shape.ways).repeat(each)
+        require(
+            torch.equal(labels, wanted),
+            f"{part} is {labels.tolist()}, not {wanted.tolist()}",
+            "Return torch.arange(ways).repeat(shots), and the examples in that order.",
+        )
+
+
+def tasks_follow_from_the_generator(subject: Subject) -> None:
+    """One generator state draws one task, another draws another."""
+    world = _World(subject)
+
+    def parts(seed: int) -> Sequence[Tensor]:
+        task = world.draw(seed)
+        return [task.support_x, task.query_x]
+
+    first = require_repeats(lambda: parts(0), "a task")
+    require(
+        any(not all(map(torch.equal, first, parts(seed))) for seed in range(1, 6)),
+        "six generators draw one and the same task",
+        "Draw with rng: torch.randperm(..., generator=rng).",
+    )
+
+
+def the_source_is_left_as_it_is(subject: Subject) -> None:
+    """Drawing changes no example of the source."""
+    world = _World(subject)
+    before = world.source.examples(torch.arange(world.source.num_examples))
+    world.draw(0)
+    after = world.source.examples(torch.arange(world.source.num_examples))
+    require(
+        torch.equal(before, after),
+        "it writes into the examples of its source",
+        "Make new tensors: no in-place operation on what the source returns.",
+    )
+
+
+def support_and_queries_are_different_examples(subject: Subject) -> None:
+    """With labels: an example is in a task once, and a label's examples are of one class."""
+    world = _World(subject)
+    if not world.tasks.uses_labels:
+        return  # its classes are its own invention, and queries may be views of the support
+    for seed in range(TASKS):
+        task = world.draw(seed)
+        numbers = _numbers(torch.cat([task.support_x, task.query_x]))
+        require(
+            len(set(numbers)) == len(numbers),
+            "an example is twice in one task",
+            "Draw without replacement, and give the queries other examples than the support.",
+        )
+        labels = torch.cat([task.support_y, task.query_y]).tolist()
+        pairs = {
+            (label, int(world.part.labels[n])) for label, n in zip(labels, numbers, strict=True)
+        }
+        require(
+            len(pairs) == len({label for label, _ in pairs}) == len({cls for _, cls in pairs}),
+            "a label of one task stands for several classes, or two labels for one class",
+            "Draw ways different classes, and each label's examples from one of them.",
+        )
+
+
+def labels_say_nothing_of_classes(subject: Subject) -> None:
+    """With labels: which label a class gets differs from task to task, in no order."""
+    world = _World(subject)
+    if not world.tasks.uses_labels:
+        return
+    orders = [
+        [int(world.part.labels[number]) for number in _numbers(world.draw(seed).support_x[:WAYS])]
+        for seed in range(TASKS)
+    ]
+    require(
+        any(order != sorted(order) for order in orders),
+        f"in {TASKS} tasks the labels are always in the order of the classes",
+        "Draw the classes in random order: torch.randperm(..., generator=rng)[:ways].",
+    )
