@@ -7,7 +7,7 @@ import inspect
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -149,7 +149,22 @@ def _checked(found: object, kind: str, where: str) -> type["AbstractPlugin"]:
             f"{found.__name__} is not a frozen dataclass",
             "Decorate it with @dataclass(frozen=True, kw_only=True).",
         )
+    lacking = _lacking(found)
+    if lacking:
+        works = f"Declare it: see {base.__name__} in bench/contract.py."
+        raise UserError(where, f"{found.__name__} has no {', '.join(lacking)}", works)
     return found
+
+
+def _lacking(cls: type["AbstractPlugin"]) -> list[str]:
+    """Return what the contract declares without a value, and a class leaves open."""
+    declared = {
+        name: None
+        for base in cls.__mro__
+        if base.__module__ == "bench.contract"
+        for name in inspect.get_annotations(base)
+    }
+    return [name for name in declared if name not in _fields(cls) and not hasattr(cls, name)]
 
 
 def build(kind: str, name: str, params: Mapping[str, Json], where: str) -> "AbstractPlugin":
@@ -167,10 +182,10 @@ def build(kind: str, name: str, params: Mapping[str, Json], where: str) -> "Abst
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        fields = sorted(_fields(cls))
+        known = sorted(_fields(cls))
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            found, works = f"{kind}/{name} has no parameter {key!r}", suggest(key, fields)
-        elif first["type"] == "missing_argument":
+            found, works = f"{kind}/{name} has no parameter {key!r}", suggest(key, known)
+        elif first["type"] == "missing":
             found, works = f"{kind}/{name} needs the parameter {key!r}", f"Give {key}."
         else:
             message = first["msg"].removeprefix("Value error, ")
@@ -217,8 +232,8 @@ def card(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:
     }
 
 
-def _fields(cls: type) -> list[str]:
-    return list(getattr(cls, "__dataclass_fields__", {}))
+def _fields(cls: type["AbstractPlugin"]) -> list[str]:
+    return [field.name for field in fields(cls)]  # type: ignore[arg-type]  # no ClassVars
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,27 +250,29 @@ def describe(entry: Entry) -> Description:
     nothing = Description(summary="(its source cannot be read)", reference="", parameters={})
     if entry.path is None or not entry.path.is_file():
         return nothing
+    try:
+        body = ast.parse(entry.path.read_bytes()).body
+    except (SyntaxError, ValueError):  # a third party's file may be broken
+        return nothing
     classes = [
-        node
-        for node in ast.parse(entry.path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        node for node in body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
     wanted = entry.origin.partition(":")[2]
     chosen = next((node for node in classes if not wanted or node.name == wanted), None)
     if chosen is None:
         return nothing
-    fields, reference = {}, ""
+    parameters, reference = {}, ""
     for node in chosen.body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
         kind = ast.unparse(node.annotation)
         value = "" if node.value is None else f" = {ast.unparse(node.value)}"
         if not kind.startswith("ClassVar"):
-            fields[node.target.id] = kind + value
+            parameters[node.target.id] = kind + value
         elif node.target.id == "reference" and isinstance(node.value, ast.Constant):
             reference = str(node.value.value)
     summary = (ast.get_docstring(chosen) or "").split("\n")[0]
-    return Description(summary=summary, reference=reference, parameters=fields)
+    return Description(summary=summary, reference=reference, parameters=parameters)
 
 
 def split_name(what: str) -> tuple[str, str]:

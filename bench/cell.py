@@ -19,8 +19,8 @@ def digest(value: Json) -> str:
     """Hash a JSON value in its canonical form (RFC 8785): 64 hex digits."""
     try:
         return hashlib.sha256(rfc8785.dumps(value)).hexdigest()
-    except rfc8785.FloatDomainError as error:
-        raise UserError("a parameter", str(error), "Use a finite number.") from error
+    except rfc8785.CanonicalizationError as error:  # not finite, or beyond what JSON holds exactly
+        raise UserError("a number", str(error), "Use a finite one, within 2^53.") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 all done, 1 some cell failed, 2 a mistake."""
     asked = _parser().parse_args(arguments)
     try:
-        return int(asked.call(asked))
+        code = int(asked.call(asked))
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ALL_DONE
@@ -48,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "why",
         _why,
         "say why a cell's stages are cached or not",
-        '"simclr + maml/glyphs 5-way 1-shot/seed 0"',
+        '"simclr + maml/5-way 1-shot/seed 0"',
     )
     _add(commands, "sync", _sync, "bring the MLflow mirror up to date with the store", "")
     _add_others(commands)
@@ -85,7 +87,7 @@ def _add(
         )
     if name == "why":
         command.add_argument(
-            "cell", nargs="?", metavar="CELL", help="a cell as the plan names it, or part of it"
+            "cell", nargs="?", metavar="CELL", help="one of the cells that are listed without it"
         )
 
 

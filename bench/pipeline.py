@@ -64,18 +64,30 @@ def read(suite: Path, options: Options) -> Suite:
 
 def plan(suite: Path, options: Options) -> Plan:
     """2. Resolve a suite into cells and stages; saved where there is a results folder."""
+    made = _resolve(suite, options)
+    if options.results.is_dir():
+        _save(made, options)
+    return made
+
+
+def _resolve(suite: Path, options: Options) -> Plan:
     root = find_root(options.data)
 
     @cache
     def facts_of(name: str, source: "AbstractData") -> Facts:
         return facts(open_dataset(source, name, root))
 
-    made = make_plan(read(suite, options), facts_of)
-    if options.results.is_dir():
-        path = _path(made.name, options)
+    return make_plan(read(suite, options), facts_of)
+
+
+def _save(made: Plan, options: Options) -> None:
+    path = _path(made.name, options)
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(made.to_json(), indent=1).encode())
-    return made
+    except OSError as error:
+        found = f"the plan cannot be written ({error.strerror})"
+        raise UserError(str(path), found, "Name --results that you may write to.") from error
 
 
 def run(suite: Path, options: Options) -> Outcome:
@@ -84,12 +96,14 @@ def run(suite: Path, options: Options) -> Outcome:
     With nothing to do, nothing is written anew but what is out of date.
     """
     from bench import progress, record
-    from bench.execute.local import Local, parse_workers
+    from bench.execute.local import Local, check_time_limit, parse_workers
     from bench.stages.place import pick_device
 
     workers, device = parse_workers(options.workers), pick_device(options.device)
-    options.store.prepare()
-    made = plan(suite, options)
+    check_time_limit(options.time_limit)
+    made = _resolve(suite, options)
+    options.store.prepare()  # not before: a suite with a mistake leaves nothing behind
+    _save(made, options)
     executor = Local(
         results=options.results.resolve(),
         device=device,

@@ -21,6 +21,7 @@ from bench.cell import Json, StageSpec
 from bench.errors import UserError
 
 FORMAT = "meta-ssl-bench store 1\n"
+SUMS = "SHA256SUMS"  # covers every other file of a stage's folder
 
 
 class Damaged(Exception):
@@ -47,16 +48,17 @@ class Store:
                 write_atomic(mark, FORMAT.encode())
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise PermissionError(13, "Permission denied")
+            found = mark.read_text(errors="replace")
         except OSError as error:
             raise UserError(
                 f"--results {self.root.parent}",
                 f"the folder cannot be written ({error.strerror})",
                 "Name a folder that you may write to.",
             ) from error
-        if mark.read_text() != FORMAT:
+        if found != FORMAT:
             raise UserError(
                 str(mark),
-                f"another format, {mark.read_text().strip()!r}",
+                f"another format, {found.strip()!r}",
                 f"This version reads {FORMAT.strip()!r}: name another --results folder.",
             )
 
@@ -70,7 +72,7 @@ class Store:
 
     def has(self, kind: str, key: str) -> bool:
         """Whether a stage is finished."""
-        return (self.folder(kind, key) / "SHA256SUMS").is_file()
+        return (self.folder(kind, key) / SUMS).is_file()
 
     def manifest(self, kind: str, key: str) -> dict[str, Json]:
         """Read a finished stage's manifest; raises Damaged when it is not what was written."""
@@ -86,18 +88,26 @@ class Store:
         except (OSError, ValueError) as error:
             raise Damaged(f"{folder / name}: {error}") from error
         if sums.get(name) != hashlib.sha256(content).hexdigest():
-            raise Damaged(f"{folder / name} does not match its SHA256SUMS")
+            raise Damaged(f"{folder / name} does not match its {SUMS}")
         return content
 
     def check(self, kind: str, key: str) -> None:
         """Check every file of a finished stage; raises Damaged."""
-        for name in _read_sums(self.folder(kind, key)):
+        folder = self.folder(kind, key)
+        try:
+            named = set(_read_sums(folder))
+            there = {path.name for path in folder.glob("[!.]*")} - {SUMS}
+        except (OSError, ValueError) as error:
+            raise Damaged(f"{folder / SUMS}: {error}") from error
+        if named != there or "manifest.json" not in named:
+            raise Damaged(f"{folder} holds other files than its {SUMS} says")
+        for name in named:
             self.read(kind, key, name)
 
     def keys(self, kind: str) -> Iterator[str]:
         """Every finished stage of a kind."""
         for folder in sorted((self.root / "stages" / kind).glob("*/*")):
-            if (folder / "SHA256SUMS").is_file():
+            if (folder / SUMS).is_file():
                 yield folder.name
 
     @contextmanager
@@ -132,7 +142,9 @@ class Store:
                 f"{hashlib.sha256(content).hexdigest()}  {name}\n"
                 for name, content in sorted(contents.items())
             )
-            _write_flushed(whole / "SHA256SUMS", sums.encode())
+            _write_flushed(whole / SUMS, sums.encode())
+            if target.exists():  # it has lost its sums
+                self.set_aside(spec.kind, spec.key)
             target.parent.mkdir(parents=True, exist_ok=True)
             whole.rename(target)
             _flush_folder(target.parent)
@@ -148,26 +160,34 @@ class Store:
 
     def add_failure(self, key: str, failure: Mapping[str, Json]) -> None:
         """Keep a failed outcome: ``reason``, ``traceback``, and whose it was."""
-        parent = self.root / "failures" / key
-        folder = parent / str(len(list(parent.glob("*"))))
+        folders = self._failure_folders(key)
+        number = int(folders[-1].name) + 1 if folders else 0
+        folder = self.root / "failures" / key / str(number)
         folder.mkdir(parents=True)
         write_atomic(folder / "failure.json", json.dumps(failure, indent=1).encode())
 
     def failures(self, key: str) -> list[dict[str, Json]]:
         """Every failed outcome of a stage, oldest first."""
-        folders = sorted((self.root / "failures" / key).glob("*"), key=lambda f: int(f.name))
         return [
             json.loads((folder / "failure.json").read_text())
-            for folder in folders
+            for folder in self._failure_folders(key)
             if (folder / "failure.json").is_file()
         ]
+
+    def _failure_folders(self, key: str) -> list[Path]:
+        folders = (self.root / "failures" / key).glob("*")
+        numbered = [folder for folder in folders if folder.name.isdecimal()]
+        return sorted(numbered, key=lambda folder: int(folder.name))
 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    _write_flushed(scratch, content)
-    scratch.replace(path)
+    try:
+        _write_flushed(scratch, content)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)  # there only when one of the two failed
 
 
 def _write_flushed(path: Path, content: bytes) -> None:
@@ -186,5 +206,5 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _read_sums(folder: Path) -> dict[str, str]:
-    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    lines = (folder / SUMS).read_text().splitlines()
     return {name: total for total, _, name in (line.partition("  ") for line in lines)}

@@ -51,7 +51,8 @@ class Variant:
     @property
     def identity(self) -> Json:
         """Everything that tells this variant from another; two with one identity are one."""
-        axes = {axis: self.described(axis) for axis in KIND_OF}
+        used = [axis for axis in KIND_OF if axis != "augment" or self.phases]
+        axes = {axis: self.described(axis) for axis in used}
         budget = {phase: self.steps(phase) for phase in self.phases}
         return [axes, self.init, self.norm, self.ways, self.selection, budget]
 
@@ -274,7 +275,8 @@ def _label(variant: Variant, among: list[Variant]) -> str:
         if axis in variant.plugins and _varies(axis, among) and not variant.control
     ]
     alike = [one for one in among if one.control == variant.control]
-    if variant.control and len({one.names["encoder"] for one in alike}) > 1:
+    encoder = variant.described("encoder")
+    if variant.control and any(one.described("encoder") != encoder for one in alike):
         extras.append(_with_params(variant, "encoder", alike))
     norms = {one.norm for one in among if one.names["meta"] == variant.names["meta"]}
     extras += [f"norm {variant.norm}"] if len(norms) > 1 else []

@@ -103,8 +103,9 @@ def what_is_asked_for_is_there(subject: Subject) -> None:
                 f"{name} is missing, which {base.__name__} asks for",
                 f"Declare it in the class: see {base.__name__} in bench/contract.py.",
             )
+            origin: object = get_origin(kind)
             require(
-                get_origin(kind) is not ClassVar or name not in names,
+                origin is not ClassVar or name not in names,
                 f"{name} is a parameter, but it is a claim about the whole method",
                 f"Annotate it as ClassVar: {name}: ClassVar[...] = ...",
             )

@@ -9,7 +9,7 @@ from itertools import islice, permutations
 import torch
 from torch import Tensor, nn
 
-from bench.conformance.subject import Fault, Subject, Unchanged, require, require_repeats
+from bench.conformance.subject import Fault, Subject, Unchanged, close, require, require_repeats
 from bench.conformance.world import Small, precision, setting_for, small, task_of
 from bench.contract import (
     AbstractLearner,
@@ -20,12 +20,12 @@ from bench.contract import (
     TaskShape,
     Tensors,
 )
-from bench.stages.engine import FeatureLearner
+from bench.stages.engine import FeatureLearner, over_tasks
 from bench.stages.streams import seed_default
 
 STEPS = 2  # of adaptation, where more than none are meant
 SHAPE = TaskShape(ways=3, shots=2, queries=3)
-SLACK = {"rtol": 1e-7, "atol": 1e-7}  # batching alone changes the last bits
+SLACK = 1e-7  # batching alone changes the last bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +132,12 @@ def adaptation_is_pure(subject: Subject) -> None:
 
 def predictions_repeat(subject: Subject) -> None:
     """Adaptation and prediction follow from their inputs and the seeds of the engine."""
-    scene = _scene(subject)
-    require_repeats(lambda: [scene.scores(scene.adapted())], "a prediction")
+
+    def action() -> list[Tensor]:
+        scene = _scene(subject)
+        return [scene.scores(scene.adapted())]
+
+    require_repeats(action, "a prediction")
 
 
 def scores_have_their_shape(subject: Subject) -> None:
@@ -178,7 +182,7 @@ def the_order_of_queries_says_nothing(subject: Subject) -> None:
         params = scene.adapted()
         shuffled = scene.scores(params, _with_queries(scene.task, order))
         require(
-            torch.allclose(shuffled, scene.scores(params)[order], **SLACK),
+            close(shuffled, scene.scores(params)[order], SLACK),
             "a query's scores depend on its place among the queries",
             "Queries are sorted by label, so their order would give the labels away: treat each"
             " row alike.",
@@ -199,8 +203,7 @@ def other_queries_are_ignored(subject: Subject) -> None:
         altered_x[1:] = 1 - altered_x[1:]
         altered = scene.scores(params, replace(scene.task, query_x=altered_x))
     require(
-        torch.allclose(alone, among[:1], **SLACK)
-        and torch.allclose(altered[:1], among[:1], **SLACK),
+        close(alone, among[:1], SLACK) and close(altered[:1], among[:1], SLACK),
         "a query's prediction changes when other queries are removed or altered",
         "Use no statistic over the queries, or say transductive: ClassVar[bool] = True; the"
         " report marks such rows.",
@@ -232,7 +235,7 @@ def the_encoder_is_frozen_as_claimed(subject: Subject) -> None:
             mend = "Say frozen_encoder: ClassVar[bool] = False."
             raise Fault(f"it says frozen_encoder, but fails on features: {error}", mend) from error
     require(
-        torch.allclose(ordinary, from_features, rtol=1e-5, atol=1e-5),
+        close(ordinary, from_features, 1e-5),
         "it says frozen_encoder, but features made beforehand lead to other predictions",
         "Use learner.embed or embed_both only, with the parameters as given; or say"
         " frozen_encoder: ClassVar[bool] = False.",
@@ -258,3 +261,38 @@ def labels_are_only_names(subject: Subject) -> None:
         " and its predictions do not follow the names in the support",
         "Treat every label alike. Labels are numbers from 0 to ways - 1 without an order.",
     )
+
+
+def tests_can_be_batched(subject: Subject) -> None:
+    """Unless ``frozen_encoder``, a loop over test tasks and torch.func.vmap predict the same."""
+    assert isinstance(subject.plugin, AbstractMeta)
+    if subject.plugin.frozen_encoder:
+        return  # its heads are cheap, and the engine loops over them
+    with precision(torch.float64):
+        scene = _scene(subject, "support")
+        shape = scene.task.query_x.shape[1:]
+        tasks = [task_of(SHAPE, shape, name) for name in ("first", "second", "third")]
+        apart = _predictions(scene, tasks, vectorised=False)
+        try:
+            together = _predictions(scene, tasks, vectorised=True)
+        except RuntimeError as error:
+            mend = "Avoid .item(), indexing by a mask, in-place operations and branches on values."
+            raise Fault(f"it fails under torch.func.vmap: {str(error)[:160]}", mend) from error
+    require(
+        close(apart, together, SLACK),
+        "a loop over test tasks and torch.func.vmap, by which a GPU runs them, predict differently",
+        "Differentiate with learner.gradient, and compute with the task's tensors alone.",
+    )
+
+
+def _predictions(scene: _Scene, tasks: list[Task], *, vectorised: bool) -> Tensor:
+    learner = scene.trial.learner("support", vectorised=vectorised)
+
+    def one(task: Task) -> tuple[Tensor]:
+        steps = scene.meta.adapt(learner, scene.trial.params, task.support_x, task.support_y)
+        params = list(islice(steps, STEPS + 1))[-1]
+        return (scene.meta.predict(learner, params, task),)
+
+    seed_default("conformance", "meta")
+    with torch.no_grad():
+        return over_tasks(one, tasks, vectorised=vectorised)[0]

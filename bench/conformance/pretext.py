@@ -125,10 +125,9 @@ def a_step_writes_into_nothing(subject: Subject) -> None:
 
 def a_step_follows_from_its_seed(subject: Subject) -> None:
     """The loss and its gradient follow from the generators the engine seeds."""
-    scene = _scene(subject)
 
     def action() -> list[Tensor]:
-        step = scene.loss()
+        step = _scene(subject).loss()
         return [step.loss.detach(), *step.gradient().values()]
 
     require_repeats(action, "its loss")
@@ -147,8 +146,8 @@ def views_are_counted(subject: Subject) -> None:
         encoded = scene.loss().encoded
     require(
         encoded == scene.pretext.views * len(scene.x),
-        f"views is {scene.pretext.views}, but {encoded / len(scene.x):g} examples are encoded for"
-        " each image of a batch",
+        f"views is {scene.pretext.views}, but each image of a batch is encoded"
+        f" {encoded / len(scene.x):g} times",
         f"Write views: ClassVar[int] = {round(encoded / len(scene.x))}.",
     )
 

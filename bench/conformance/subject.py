@@ -55,6 +55,11 @@ def require(condition: object, found: str, mend: str) -> None:
         raise Fault(found, mend)
 
 
+def close(a: Tensor, b: Tensor, slack: float) -> bool:
+    """Say whether two tensors are equal up to ``slack``, relative and absolute."""
+    return torch.allclose(a, b, rtol=slack, atol=slack)
+
+
 def checks_of(subject: Subject) -> list[Check]:
     """Return every check that a plug-in of this kind has to pass, the form first."""
     from bench.conformance import augment, data, encoder, form, meta, metatrain, pretext, tasks
@@ -85,7 +90,7 @@ def _checks_in(module: ModuleType) -> list[Check]:
 
 def sentence(check: Check) -> str:
     """Return what a check holds a plug-in to, in words."""
-    return (inspect.getdoc(check) or "").split("\n")[0].rstrip(".")
+    return (inspect.getdoc(check) or "").split("\n")[0].rstrip(".").replace("``", "")
 
 
 def perform(check: Check, subject: Subject) -> None:
@@ -141,6 +146,7 @@ def require_repeats(action: Callable[[], Sequence[Tensor]], what: str) -> list[T
 
     ``action`` makes its own generator; torch's default one is seeded before it, as by the engine.
     """
+    action()  # libraries that are imported late may draw while they are imported
     results = []
     for seed in (1, 2):
         random.seed(seed)

@@ -110,16 +110,17 @@ def small(shape: Shape, head: Callable[[int], nn.Module]) -> Small:
 
 
 def _encoder(shape: Shape) -> nn.Module:
+    """Return layers without a bias before a norm: its gradient would be rounding alone."""
     if len(shape) != 3:
         return nn.Sequential(
-            nn.Flatten(), nn.Linear(prod(shape), 8), nn.BatchNorm1d(8), nn.Softplus()
+            nn.Flatten(), nn.Linear(prod(shape), 8, bias=False), nn.BatchNorm1d(8), nn.Softplus()
         )
     side = min(shape[1:])
     return nn.Sequential(
-        nn.Conv2d(shape[0], 4, 3, stride=2, padding=1),
+        nn.Conv2d(shape[0], 4, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(4),
         nn.Softplus(),
-        nn.Conv2d(4, 6, 3, stride=max(1, side // 8), padding=1),
+        nn.Conv2d(4, 6, 3, stride=max(1, side // 8), padding=1, bias=False),
         nn.BatchNorm2d(6),
         nn.Softplus(),
         nn.Flatten(),

@@ -36,8 +36,8 @@ class Conv4(AbstractEncoder):
             nn.Sequential(
                 nn.Conv2d(before, after, 3, padding=1),
                 nn.BatchNorm2d(after),
-                nn.ReLU(),
                 nn.MaxPool2d(2),
+                nn.ReLU(),  # equal after pooling and before it, with a quarter of the work
             )
             for before, after in pairwise(channels)
         ]

@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -16,6 +19,8 @@ from bench.errors import UserError
 from bench.execute.child import Orders, work
 from bench.execute.protocol import AbstractExecutor
 
+PRELOADED = ["bench.execute.child", "torch._inductor"]  # the second: settle and optimizers import
+# it, which would cost each process 2 to 3 seconds
 ATTEMPTS = 2  # of a stage whose process dies: a machine under pressure gets one more chance
 
 
@@ -55,7 +60,7 @@ class Local(AbstractExecutor):
         )
         self._running: dict[str, _Running] = {}
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["bench.execute.child"])
+        self._context.set_forkserver_preload(PRELOADED)
 
     def submit(self, spec: StageSpec) -> None:
         """Start a stage's process."""
@@ -84,6 +89,7 @@ class Local(AbstractExecutor):
         self._running.clear()
 
     def _start(self, spec: StageSpec, attempt: int) -> None:
+        _start_server()
         taken = {one.slot for one in self._running.values()}
         slot = next(number for number in range(self.slots) if number not in taken)
         events, child_events = self._context.Pipe(duplex=False)
@@ -147,6 +153,19 @@ class Local(AbstractExecutor):
         one.process.join()
 
 
+def _start_server() -> None:
+    """Start the server that processes are forked from, deaf to Ctrl-C.
+
+    It would otherwise hear it while it imports, and print a traceback.
+    """
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
 def parse_workers(asked: str) -> int | None:
     """Turn ``--workers`` into a number; None is ``auto``.
 
@@ -158,6 +177,12 @@ def parse_workers(asked: str) -> int | None:
     if asked.isascii() and asked.isdigit() and 1 <= int(asked) <= 1024:
         return int(asked)
     raise UserError("--workers", f"{asked!r}", "Use auto, or a number from 1 to 1024.")
+
+
+def check_time_limit(seconds: float | None) -> None:
+    """Refuse a ``--time-limit`` that no stage could meet, or that is no number (UserError)."""
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise UserError("--time-limit", f"{seconds:g}", "Use a number of seconds above 0.")
 
 
 def _slots(device: torch.device) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
@@ -71,7 +72,8 @@ class Protonet(AbstractMetaTrained):
     def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
         """Return minus the squared distance of each query to each prototype."""
         support_SD, query_QD = learner.embed_both(params, task.support_x, task.query_x)
-        members_NS = F.one_hot(task.support_y, task.ways).T.to(support_SD.dtype)
+        label_N1 = torch.arange(task.ways, device=task.support_y.device).unsqueeze(1)
+        members_NS = (task.support_y == label_N1).to(support_SD.dtype)
         prototypes_ND = members_NS @ support_SD / members_NS.sum(1, keepdim=True)
         return -(query_QD.unsqueeze(1) - prototypes_ND).square().sum(2)
 

@@ -96,7 +96,8 @@ class _Examiner:
         self.passed_before = 0  # an interruption
         norm = spec.inputs["norm"]
         frozen = meta.frozen_encoder and norm == "running"
-        self.at_once = 1 if frozen else TASKS_AT_ONCE[place.device.type]
+        # Heads on a frozen encoder may leave torch (scikit-learn): they are asked one by one.
+        self.at_once = 1 if meta.frozen_encoder else TASKS_AT_ONCE[place.device.type]
         self._learner = Learner(
             model.network,
             model.buffers,

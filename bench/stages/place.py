@@ -1,5 +1,6 @@
 """Where a stage works: store, device, clock, and a way to say how it goes."""
 
+import ctypes
 import os
 import platform
 import resource
@@ -15,6 +16,8 @@ from bench.cell import Event, Json
 from bench.errors import UserError
 from bench.provenance import versions
 from bench.store import Store
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 class Diverged(Exception):
@@ -86,10 +89,22 @@ def settle(device: torch.device) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+    _keep_memory()
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed memory: fresh pages at every step double the time of a large batch.
+
+    Measured by ``benchmarks/allocator.py``; where the C library is another, nothing changes.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        c_library = ctypes.CDLL(None)
+        c_library.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        c_library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -1,0 +1,111 @@
+"""The shipped conformance suite, on every plug-in there is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.catalogue import KINDS, build, entries
+from bench.cell import Json
+from bench.conformance import check as check_plugin
+from bench.conformance.subject import Check, NotInstalled, Subject, checks_of, perform, sentence
+from bench.dataset import Dataset
+from bench.errors import UserError
+
+PICTURES = "conformance-pictures"  # below the root folder of data sets
+NEEDED: dict[str, dict[str, Json]] = {"data/image_folder": {"path": PICTURES, "size": 16}}
+MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what a method does
+    ("meta", "maml", {"order": 1}),
+    ("meta", "none", {"head": "neighbour"}),
+    ("meta", "none", {"head": "logistic"}),
+    ("tasks", "instances", {"augment_support": True, "shots": 2}),
+]
+
+
+def subjects() -> Iterator[Subject]:
+    """Make every plug-in, with its defaults and with parameters that matter."""
+    every = [(kind, name) for kind in KINDS for name in entries(kind)]
+    plain = [(kind, name, NEEDED.get(f"{kind}/{name}", {})) for kind, name in every]
+    for kind, name, params in [*plain, *MORE]:
+        yield Subject(kind=kind, name=name, plugin=build(kind, name, params, "here"))
+
+
+def cases() -> Iterator[object]:
+    """Pair every plug-in with every check of its kind."""
+    for number, subject in enumerate(subjects()):
+        for check in checks_of(subject):
+            yield pytest.param(subject, check, id=f"{number}-{subject.title}-{check.__name__}")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, glyphs: Dataset) -> Path:
+    """Return a root folder of data sets with twelve classes of three pictures."""
+    root = tmp_path_factory.mktemp("data")
+    for number in range(36):
+        folder = root / PICTURES / f"class {number // 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((16, 16, 3), 7 * number, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize(("subject", "check"), list(cases()))
+def test_every_plug_in_conforms(
+    subject: Subject, check: Check, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each plug-in keeps each part of the contract of its kind."""
+    monkeypatch.setenv("BENCH_DATA", str(pictures))
+    try:
+        perform(check, subject)
+    except NotInstalled as missing:
+        assert subject.title == "data/cifar_fs"
+        pytest.skip(str(missing))
+
+
+def test_cifar_fs_conforms_where_it_is(real_data: Path) -> None:
+    """The real CIFAR-FS passes every check of a data source."""
+    subject = Subject(kind="data", name="cifar_fs", plugin=build("data", "cifar_fs", {}, "here"))
+    for check in checks_of(subject):
+        perform(check, subject)
+
+
+def test_no_plug_in_escapes() -> None:
+    """Every file in the folders of plug-ins is a plug-in that is checked."""
+    package = Path(check_plugin.__code__.co_filename).parents[1]
+    files = {f"{kind}/{path.stem}" for kind in KINDS for path in (package / kind).glob("[!_]*.py")}
+    assert files <= {subject.title for subject in subjects()}
+
+
+def test_every_check_has_a_name_in_words() -> None:
+    """What ``bench check`` prints for a check is one line that no other check has."""
+    checks = {check for subject in subjects() for check in checks_of(subject)}
+    names = {(check.__module__, sentence(check)) for check in checks}
+    assert len(names) == len(checks)
+    assert all(len(name) > 20 for _, name in names)
+
+
+def test_an_unknown_kind_is_a_mistake() -> None:
+    """A kind that does not exist is refused with the nearest one."""
+    with pytest.raises(UserError, match="Did you mean pretext"):
+        check_plugin("pretexts", "rotation")
+
+
+def test_an_unknown_parameter_is_a_mistake() -> None:
+    """A parameter that does not exist is refused before anything runs."""
+    with pytest.raises(UserError, match="no parameter 'turns'"):
+        check_plugin("pretext", "rotation", {"turns": 2})
+
+
+def test_a_plug_in_with_a_required_parameter_asks_for_it() -> None:
+    """What cannot be made without a parameter is not checked without it."""
+    with pytest.raises(UserError, match="path"):
+        check_plugin("data", "image_folder")
+
+
+def test_a_missing_pytest_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra ``check``, one error says how to install it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"meta-ssl-bench\[check\]"):
+        check_plugin("pretext", "rotation")

@@ -1,0 +1,1 @@
+"""Methods for bench that break its contract."""

@@ -1,0 +1,1 @@
+"""Methods for bench by somebody else."""
