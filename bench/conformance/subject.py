@@ -75,10 +75,11 @@ def checks_of(subject: Subject) -> list[Check]:
     modules = of_kind[subject.kind]
     if isinstance(subject.plugin, AbstractMetaTrained):
         modules = [*modules, metatrain]
-    return [check for module in modules for check in _checks_in(module)]
+    return [check for module in modules for check in checks_within(module)]
 
 
-def _checks_in(module: ModuleType) -> list[Check]:
+def checks_within(module: ModuleType) -> list[Check]:
+    """Return the checks of one module, in its order."""
     return [
         thing
         for name, thing in vars(module).items()

@@ -24,6 +24,7 @@ from bench.report.style import (
     looks,
     panels,
     png,
+    seaborn,
     styled,
     wrapped,
 )
@@ -162,22 +163,32 @@ def _reach(interval: Interval) -> list[list[float]]:
 
 def _strips(blocks: Sequence[Block], look: Mapping[str, Look]) -> Figure:
     figure = _rows(blocks, _strip, look)
-    words_below = "one dot a seed (lowest seed on top); bar: their mean; dotted: random-init floor"
+    words_below = "one mark a seed; bar: their mean; dotted: random-init floor"
     figure.supxlabel(words_below, fontsize=8, color="#555555")
     return figure
 
 
 def _strip(axis: Axes, y: float, row: Row, look: Look) -> None:
-    done = sorted(row.group.done, key=lambda one: one.cell.seed)
-    x = [100 * float(one.accuracy_TE[-1].mean()) for one in done]
-    offsets = np.linspace(-0.22, 0.22, len(x)) if len(x) > 1 else np.zeros(len(x))
-    axis.scatter(
-        x, y + offsets, s=14, marker=look.marker, c=look.fill, edgecolors=look.colour, zorder=3
+    x = [100 * float(one.accuracy_TE[-1].mean()) for one in row.group.done]
+    if not x:
+        _incomplete(axis, y, row)
+        return
+    seaborn().stripplot(
+        x=x,
+        y=[y] * len(x),
+        orient="h",
+        native_scale=True,
+        jitter=False,
+        size=5,
+        marker=look.marker,
+        facecolor=look.fill,
+        edgecolor=look.colour,
+        linewidth=1,
+        ax=axis,
+        zorder=3,
     )
     if row.accuracy:
-        axis.vlines(fmean(x), y - 0.34, y + 0.34, colors=look.colour, linewidth=1.6, zorder=2)
-    if not done:
-        _incomplete(axis, y, row)
+        axis.vlines(fmean(x), y - 0.3, y + 0.3, colors=look.colour, linewidth=1.6, zorder=2)
 
 
 def _adaptation(blocks: Sequence[Block], look: Mapping[str, Look]) -> Figure | None:

@@ -1,10 +1,13 @@
 """How figures look: one colour and marker a variant everywhere, GitHub's width, equal bytes."""
 
+import importlib
 import io
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import matplotlib
@@ -30,9 +33,8 @@ DASHES: tuple[Dashes, ...] = (
 )
 LEGEND_CHARS = 28
 CONTROL, QUIET = "#555555", "#999999"
-RC: Mapping[str, Any] = {
+RC: Mapping[str, Any] = {  # over seaborn's whitegrid
     "axes.edgecolor": "#666666",
-    "axes.grid": True,
     "axes.labelsize": 9,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -89,12 +91,27 @@ def looks(results: Results) -> Mapping[str, Look]:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw with our settings and matplotlib's defaults, whatever the user's own file says."""
+    """Draw with seaborn's style and ours over it, whatever the user's own file says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        for name, value in RC.items():
-            matplotlib.rcParams[name] = value  # type: ignore[index]
+        for name, value in {**seaborn().axes_style("whitegrid"), **RC}.items():
+            matplotlib.rcParams[name] = value
         yield
+
+
+def seaborn() -> ModuleType:
+    """Import seaborn, also where torch is blocked by None in ``sys.modules``.
+
+    scipy, which seaborn imports, takes that None for the module and trips over it.
+    """
+    blocked = "torch" in sys.modules and sys.modules["torch"] is None
+    if blocked:
+        del sys.modules["torch"]
+    try:
+        return importlib.import_module("seaborn")
+    finally:
+        if blocked:
+            sys.modules["torch"] = None  # type: ignore[assignment]  # as it was
 
 
 def columns_of(count: int) -> int:

@@ -1,0 +1,57 @@
+"""Plants a fault in a plug-in that conforms, and sees that the check for it tells so."""
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+
+import pytest
+
+from bench import contract
+from bench.conformance.subject import Check, Fault, Subject, checks_within, perform
+from bench.contract import AbstractPlugin
+
+Fails = Callable[..., None]
+KINDS = {
+    "augment": contract.AbstractAugment,
+    "data": contract.AbstractData,
+    "encoder": contract.AbstractEncoder,
+    "meta": contract.AbstractMeta,
+    "pretext": contract.AbstractPretext,
+    "tasks": contract.AbstractTasks,
+}
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> Fails:
+    """Return what checks a plug-in without and with a fault: it must pass, and then fail.
+
+    The fault is attributes and methods in the place of the plug-in's own, or a whole class.
+    """
+
+    def run(
+        check: Check,
+        right: type[AbstractPlugin],
+        fault: Mapping[str, object] | type[AbstractPlugin],
+        told: str,
+    ) -> None:
+        perform(check, _installed(right, monkeypatch))
+        if not isinstance(fault, type):
+            fault = type("Planted", (right,), {"__doc__": "A fault.", **fault})
+        with pytest.raises(Fault, match=told):
+            perform(check, _installed(fault, monkeypatch))
+
+    return run
+
+
+def _installed(cls: type[AbstractPlugin], patch: pytest.MonkeyPatch) -> Subject:
+    """Let the catalogue know a class under the name ``planted``."""
+    patch.setattr("bench.catalogue.find", lambda kind, name, where: None)
+    for module in ("bench.catalogue", "bench.conformance.form"):
+        patch.setattr(f"{module}.load_class", lambda kind, name: cls)
+    kind = next(kind for kind, base in KINDS.items() if issubclass(cls, base))
+    return Subject(kind=kind, name="planted", plugin=cls())
+
+
+@pytest.fixture
+def checks_in() -> Callable[[ModuleType], set[Check]]:
+    """Return what lists the checks of a module, for guards that none is left out."""
+    return lambda module: set(checks_within(module))
