@@ -183,7 +183,7 @@ REFUSED = [
     ),
     (
         "grid: {pretext: [rotation], init: [scratch]}",
-        "no combination is left (data: glyphs, pretext: rotation, init: scratch: init is scratch, so the",
+        "no combination is left (data: glyphs, pretext: rotation, init: scratch: init is scratch,",
     ),
     (
         "variants: [{label: a, meta: protonet}, {label: b, meta: {name: protonet, task_ways: 20}}]",

@@ -31,7 +31,9 @@ class Toy(AbstractData):
 
 def examples(each: int, dtype: type = np.uint8) -> Examples:
     """Return two classes a split."""
-    arrays = {key: np.full((each, 1, 4, 4), ord(key), dtype) for key in "abcdef"}
+    arrays: dict[str, np.ndarray] = {
+        key: np.full((each, 1, 4, 4), ord(key), dtype) for key in "abcdef"
+    }
     splits = {"train": ("a", "b"), "val": ("c", "d"), "test": ("e", "f")}
     return Examples(arrays=arrays, splits=splits)
 

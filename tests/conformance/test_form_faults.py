@@ -7,11 +7,12 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 from pydantic import ConfigDict
+from torch import Generator, Tensor
 
 from bench.augment.none import NoAugment
 from bench.conformance import augment, form
 from bench.conformance.subject import Check
-from bench.contract import AbstractPlugin
+from bench.contract import AbstractAugment, AbstractPlugin
 from bench.meta.none import NoMeta
 from bench.pretext.rotation import Rotation
 
@@ -46,6 +47,15 @@ class Lenient(NoAugment):
     """Ignores what it does not know."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore", strict=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unclaimed(AbstractAugment):
+    """Names no source."""
+
+    def __call__(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        """Return the batch."""
+        return x_BCHW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +102,7 @@ FAULTS = [
     (form.parameters_are_typed, NoAugment, Untyped, "degrees accepts"),
     (form.parameters_are_typed, NoAugment, Lenient, "does not exist is accepted"),
     (form.parameters_are_annotated, NoAugment, {"degrees": 3.0}, "degrees has no annotation"),
+    (form.what_is_asked_for_is_there, NoAugment, Unclaimed, "reference is missing"),
     (form.what_is_asked_for_is_there, NoMeta, Claiming, "transductive is a parameter"),
     (form.defaults_can_be_written_down, NoAugment, Misfit, "cannot be read back"),
     (form.defaults_can_be_written_down, NoAugment, Drifting, "it is another"),

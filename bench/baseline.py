@@ -1,0 +1,80 @@
+"""Which variant the others of its class of labels are compared with."""
+
+from collections.abc import Mapping, Sequence
+
+from bench.errors import UserError, suggest
+from bench.suite import Choice, Suite
+from bench.variant import Variant
+
+
+def choose_baselines(suite: Suite, variants: Sequence[Variant]) -> tuple[dict[str, str], list[str]]:
+    """Return each class of labels' baseline, and a note for each that the suite left open.
+
+    Raises:
+        UserError: a pattern matches no variant or several, or one of another class of labels.
+    """
+    classes = list(dict.fromkeys(one.labels for one in variants))
+    found: dict[str, str] = {}
+    for labels, pattern in suite.baseline.items():
+        label = _match(pattern, suite.baseline_where[labels], variants, labels)
+        own = next(one.labels for one in variants if one.label == label)
+        if labels not in ("*", own):
+            raise UserError(
+                suite.baseline_where[labels],
+                f"the baseline of the class {labels!r} is {label!r}, which saw labels: {own}",
+                f"Name a variant of that class: {_of_class(variants, labels) or 'there is none'}.",
+            )
+        found[own] = label
+    notes = []
+    for labels in classes:
+        if labels not in found:
+            found[labels] = _usual_baseline(labels, variants)
+            notes.append(
+                f"no baseline is given for rows with labels: {labels}; {found[labels]!r} is taken"
+            )
+    return found, notes
+
+
+def _of_class(variants: Sequence[Variant], labels: str) -> str:
+    return ", ".join(dict.fromkeys(one.label for one in variants if one.labels == labels))
+
+
+def _match(
+    pattern: str | Mapping[str, Choice], where: str, variants: Sequence[Variant], labels: str
+) -> str:
+    """Return the one label that a baseline's pattern matches."""
+    if isinstance(pattern, str):
+        matching = {one.label for one in variants if pattern in (one.label, one.control)}
+        works = suggest(pattern, {one.label for one in variants})
+    else:
+        matching = {
+            one.label
+            for one in variants
+            if labels in ("*", one.labels) and all(_is(one, *item) for item in pattern.items())
+        }
+        works = f"Variants: {', '.join(dict.fromkeys(one.label for one in variants))}."
+    if len(matching) != 1:
+        shown = "no variant" if not matching else f"several variants, {', '.join(sorted(matching))}"
+        raise UserError(where, f"this baseline matches {shown}", works)
+    return matching.pop()
+
+
+def _is(variant: Variant, axis: str, choice: Choice) -> bool:
+    """Whether a variant has this value on an axis, in every parameter that is given."""
+    if axis == "init":
+        return variant.init == choice.name
+    described = variant.described(axis)
+    if described is None or choice.name == "none":
+        return (variant.names.get(axis, "none")) == choice.name
+    params = described["params"]
+    return bool(
+        described["name"] == choice.name
+        and all(params.get(key) == value for key, value in choice.params.items())
+    )
+
+
+def _usual_baseline(labels: str, variants: Sequence[Variant]) -> str:
+    own = [one for one in variants if one.labels == labels]
+    usual = [one for one in own if one.control == "random_init" or one.names["meta"] == "protonet"]
+    plain = [one for one in usual if "pretext" not in one.plugins]
+    return (plain or usual or own)[0].label

@@ -1,0 +1,70 @@
+"""The checks of ``nox -s lint`` fail when somebody breaks the layers."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from importlinter.cli import lint_imports_command; lint_imports_command()"
+    return subprocess.run(
+        [sys.executable, "-c", code, "--no-cache"],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Return a copy of the package and its configuration, to be broken."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "bench", tmp_path / "bench", ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_the_layers_hold(copy: Path) -> None:
+    """The package as it stands keeps every contract."""
+    done = _lint(copy)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("meta/maml.py", "from bench.stages import engine"),
+        ("meta/maml.py", "from bench.meta import reptile"),
+        ("report/text.py", "import torch"),
+        ("utils.py", "x = 1"),
+        ("seeds.py", "from bench.cell import Cell"),
+    ],
+)
+def test_a_broken_layer_is_refused(copy: Path, file: str, line: str) -> None:
+    """A method that imports the engine, torch in the report, a utils.py: the check fails."""
+    path = copy / "bench" / file
+    path.write_text((path.read_text() if path.exists() else "") + f"\n{line}\n")
+
+    done = _lint(copy)
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "BROKEN" in done.stdout or "utils" in done.stdout + done.stderr
+
+
+def test_files_are_short() -> None:
+    """A file of over 330 lines holds two subjects: it is to be split where they part."""
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in sorted((ROOT / "bench").rglob("*.py"))
+        if (count := len(path.read_text().splitlines())) > 330
+    }
+
+    assert long == {}

@@ -1,0 +1,82 @@
+"""What README and docs say works: every YAML block plans, every command parses, links lead on."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bench.cli import _parser
+from bench.suite import read_suite
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+GOOD = ROOT / "tests" / "third_party" / "good"
+
+
+def _blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (f"{page.name}-{number}", block)
+        for page in PAGES
+        for number, block in enumerate(
+            re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+        )
+    ]
+
+
+@pytest.mark.parametrize(("name", "block"), [b for b in _blocks("yaml") if "name:" in b[1]])
+def test_a_suite_in_the_docs_is_one(name: str, block: str, tmp_path: Path) -> None:
+    """Every suite shown can be read."""
+    (tmp_path / "suite.yaml").write_text(block)
+
+    assert read_suite(tmp_path / "suite.yaml").combinations
+
+
+@pytest.mark.parametrize(("name", "block"), _blocks("sh"))
+def test_a_command_in_the_docs_parses(name: str, block: str) -> None:
+    """Every bench command shown has arguments that the command line takes."""
+    for line in block.splitlines():
+        words = shlex.split(line)
+        if words[:1] == ["bench"]:
+            assert _parser().parse_args([w for w in words[1:] if w != ">"][:9]).call
+        else:
+            assert words[:3] == ["python", "-m", "pip"], f"{name}: {line}"
+            assert "&& nox -s" in line
+
+
+def test_suites_named_in_the_docs_exist() -> None:
+    """A page names no suite file that is not there."""
+    named = {m for page in PAGES for m in re.findall(r"suites/\w+\.yaml", page.read_text())}
+
+    assert named
+    assert [one for one in sorted(named) if not (ROOT / one).is_file()] == []
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of a page leads to a file."""
+    dead = [
+        f"{page.name}: {link}"
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / link).exists()
+    ]
+
+    assert dead == []
+
+
+def test_the_methods_shown_are_those_that_are_tested() -> None:
+    """The page on adding a method shows the very files that the third-party test installs."""
+    page = (ROOT / "docs" / "adding_a_method.md").read_text()
+    files = ("pyproject.toml", "example_methods/half_turn.py", "example_methods/cosine.py")
+
+    assert [file for file in files if (GOOD / file).read_text() not in page] == []
+
+
+def test_every_plug_in_is_in_the_docs() -> None:
+    """A method that a suite can name stands in the page on suites or on data."""
+    from bench.catalogue import KINDS, entries
+
+    text = "".join((ROOT / "docs" / page).read_text() for page in ("suites.md", "data.md"))
+    own = [name for kind in KINDS for name, entry in entries(kind).items() if not entry.entry_point]
+
+    assert [name for name in own if f"`{name}`" not in text] == []
