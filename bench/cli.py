@@ -226,7 +226,7 @@ def _check(asked: argparse.Namespace) -> int:
 def _ui(asked: argparse.Namespace) -> int:
     from bench import pipeline
 
-    return pipeline.serve_ui(asked.results, asked.port)
+    pipeline.serve_ui(asked.results, asked.port)
 
 
 def _schema(asked: argparse.Namespace) -> int:

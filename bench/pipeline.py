@@ -1,10 +1,11 @@
 """The straight line: suite -> plan -> run -> record -> report."""
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from bench.dataset import Facts, facts, find_root, open_dataset
 from bench.errors import UserError
@@ -193,13 +194,12 @@ def sync(suite: Path, options: Options) -> int:
     return record.sync(saved(suite, options), options.store, options.results)
 
 
-def serve_ui(results: Path, port: int) -> int:
-    """Serve the MLflow mirror on 127.0.0.1 until it is interrupted; return its exit code."""
-    import subprocess
-
+def serve_ui(results: Path, port: int) -> NoReturn:
+    """Become the MLflow server of a results folder, on 127.0.0.1, until it is ended."""
     from bench import record
 
-    return subprocess.call(record.ui_command(results, port))
+    command = record.ui_command(results, port)
+    os.execv(command[0], command)
 
 
 def schema_json() -> str:
@@ -219,7 +219,8 @@ def load(suite: str | Path, **options: object) -> "pd.DataFrame":
     """
     from bench.report.frame import cell_frame
 
-    chosen = Options(**options)  # type: ignore[arg-type]  # checked by the dataclass's use
+    paths = {name: Path(str(options[name])) for name in {"results", "data"} & options.keys()}
+    chosen = Options(**options | paths)  # type: ignore[arg-type]  # checked by the dataclass's use
     return cell_frame(saved(Path(suite), chosen), chosen.store)
 
 

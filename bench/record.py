@@ -146,12 +146,15 @@ def ui_command(results: Path, port: int, host: str = "127.0.0.1") -> list[str]:
     """Return the command that serves the mirror; its quiet defaults go to ``os.environ``.
 
     Raises:
-        UserError: the mirror is on a server, which has its own address.
+        UserError: the mirror is on a server, which has its own address, or there is none yet.
     """
     uri = tracking_uri(results)
     if is_remote(uri):
         works = "Open it in a browser, or unset the variable."
         raise UserError("MLFLOW_TRACKING_URI", f"the mirror is served at {uri}", works)
+    file = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not file.is_file():
+        raise UserError(str(file), "no mirror is there yet", "Run a suite with these results.")
     be_quiet()
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--backend-store-uri", uri, "--default-artifact-root", artifacts(results)]

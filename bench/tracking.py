@@ -46,6 +46,7 @@ QUIET = {  # each unless the user has set it
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # with the default of 7 a run stalls for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight more processes, of no use here
 }
 
 
@@ -258,7 +259,8 @@ def _experiment(client: "MlflowClient", name: str, results: Path) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         root = None if is_remote(tracking_uri(results)) else artifacts(results)
-        return client.create_experiment(name, artifact_location=root)
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # opens as training, not chat
+        return client.create_experiment(name, artifact_location=root, tags=kind)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id

@@ -10,7 +10,8 @@ from PIL import Image
 from bench.catalogue import KINDS, build, entries
 from bench.cell import Json
 from bench.conformance import check as check_plugin
-from bench.conformance.subject import Check, NotInstalled, Subject, checks_of, perform, sentence
+from bench.conformance.checks import checks_of, sentence
+from bench.conformance.subject import Check, NotInstalled, Subject, perform
 from bench.dataset import Dataset
 from bench.errors import UserError
 

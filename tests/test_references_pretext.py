@@ -57,11 +57,11 @@ class Linear(AbstractNetwork):
 
     def features(self, image: Floats) -> Floats:
         """Encode one image in numpy."""
-        return image.reshape(-1) @ self.encoder.numpy()
+        return np.asarray(image.reshape(-1) @ self.encoder.numpy())
 
     def scores(self, features: Floats) -> Floats:
         """Apply the head to one vector in numpy."""
-        return features @ self.top.numpy()
+        return np.asarray(features @ self.top.numpy())
 
 
 def images(count: int = 4, channels: int = 2) -> Tensor:

@@ -10,6 +10,7 @@ from bench.cell import Event, Finished, Progress, StageKind, StageSpec, Started
 from bench.contract import AbstractSource, Task, TaskShape
 from bench.dataset import Dataset, facts
 from bench.plan import make_plan
+from bench.provenance import versions
 from bench.stages.engine import channels_last
 from bench.stages.perform import perform
 from bench.stages.place import Diverged, Place, peak_memory, provenance, settle
@@ -255,9 +256,7 @@ def test_a_source_without_labels_hands_out_none(
 
 def test_settle_makes_a_process_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage's process has one thread and deterministic algorithms."""
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is restored
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which settle would set for good
     before = torch.are_deterministic_algorithms_enabled()
     try:
         torch.use_deterministic_algorithms(False)
@@ -277,9 +276,7 @@ def test_cost_and_provenance(path: Path_, stores: tuple[Store, Store]) -> None:
     assert 0 < manifest["cost"]["seconds"] < 60
     assert 2**20 < manifest["cost"]["peak_memory_bytes"] <= peak_memory(torch.device("cpu"))
     assert manifest["provenance"].keys() == provenance(torch.device("cpu")).keys()
-    assert manifest["provenance"]["torch"] == torch.__version__.partition("+")[0] or (
-        manifest["provenance"]["torch"] == torch.__version__
-    )
+    assert versions().items() <= manifest["provenance"].items()
     assert manifest["inputs"] == spec.inputs
 
 

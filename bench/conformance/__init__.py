@@ -80,7 +80,7 @@ class _Report:
 
     def pytest_generate_tests(self, metafunc: "pytest.Metafunc") -> None:
         """Make one test of each check."""
-        from bench.conformance.subject import checks_of, sentence
+        from bench.conformance.checks import checks_of, sentence
 
         checks = checks_of(self._subject)
         metafunc.parametrize("subject", [self._subject], ids=[self._subject.title])

@@ -1,21 +1,18 @@
 """What is checked, how a fault is told, and the state that no check may leave changed.
 
-A check is a public function of a module beside this one: it takes a subject, and raises
-``Fault`` where the contract is not kept. The first line of its docstring is its name.
+A check takes a subject, and raises ``Fault`` where the contract is not kept.
 """
 
-import inspect
 import random  # noqa: TID251  # to see that plug-ins leave its generator alone
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contract import AbstractMetaTrained, AbstractPlugin
+from bench.contract import AbstractPlugin
 from bench.stages.streams import seed_default
 
 
@@ -58,40 +55,6 @@ def require(condition: object, found: str, mend: str) -> None:
 def close(a: Tensor, b: Tensor, slack: float) -> bool:
     """Say whether two tensors are equal up to ``slack``, relative and absolute."""
     return torch.allclose(a, b, rtol=slack, atol=slack)
-
-
-def checks_of(subject: Subject) -> list[Check]:
-    """Return every check that a plug-in of this kind has to pass, the form first."""
-    from bench.conformance import augment, data, encoder, form, meta, metatrain, pretext, tasks
-
-    of_kind: dict[str, list[ModuleType]] = {
-        "pretext": [form, pretext],
-        "meta": [form, meta],
-        "tasks": [form, tasks],
-        "encoder": [form, encoder],
-        "data": [form, data],
-        "augment": [form, augment],
-    }
-    modules = of_kind[subject.kind]
-    if isinstance(subject.plugin, AbstractMetaTrained):
-        modules = [*modules, metatrain]
-    return [check for module in modules for check in checks_within(module)]
-
-
-def checks_within(module: ModuleType) -> list[Check]:
-    """Return the checks of one module, in its order."""
-    return [
-        thing
-        for name, thing in vars(module).items()
-        if inspect.isfunction(thing)
-        and thing.__module__ == module.__name__
-        and not name.startswith("_")
-    ]
-
-
-def sentence(check: Check) -> str:
-    """Return what a check holds a plug-in to, in words."""
-    return (inspect.getdoc(check) or "").split("\n")[0].rstrip(".").replace("``", "")
 
 
 def perform(check: Check, subject: Subject) -> None:

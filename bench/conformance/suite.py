@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.conformance.subject import Check, Fault, NotInstalled, Subject, perform, sentence
+from bench.conformance.checks import sentence
+from bench.conformance.subject import Check, Fault, NotInstalled, Subject, perform
 
 
 def test_conforms(

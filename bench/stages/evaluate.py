@@ -113,8 +113,9 @@ class _Examiner:
 
     @property
     def passed(self) -> int:
-        """Examples passed forward so far."""
-        return self.passed_before + self._learner.passed * self.at_once
+        """Examples passed forward so far; a frozen encoder's are all passed at the beginning."""
+        before = 0 if self._frozen else self.passed_before
+        return before + self._learner.passed * self.at_once
 
     def answer(self, first: int, last: int) -> np.ndarray:
         """Return the accuracies [episodes, R] of episodes ``first`` to ``last`` (excluded)."""

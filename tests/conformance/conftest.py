@@ -6,7 +6,8 @@ from types import ModuleType
 import pytest
 
 from bench import contract
-from bench.conformance.subject import Check, Fault, Subject, checks_within, perform
+from bench.conformance.checks import checks_within
+from bench.conformance.subject import Check, Fault, Subject, perform
 from bench.contract import AbstractPlugin
 
 Fails = Callable[..., None]

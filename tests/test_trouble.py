@@ -1,0 +1,293 @@
+"""What goes wrong with a run: methods that fail, a driver that is killed, Ctrl-C."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+import pytest
+
+from bench import load
+from bench.catalogue import entries, load_class
+from bench.cli import main
+from bench.store import Store
+
+BAD = '''
+import os, signal, time
+from dataclasses import dataclass
+from typing import ClassVar
+import torch
+from torch import nn
+from bench.contract import AbstractPretext
+
+def faulty(name, act):
+    @dataclass(frozen=True, kw_only=True)
+    class Faulty(AbstractPretext):
+        """Fails in its own way."""
+        reference: ClassVar[str] = "arXiv:0000.00000"
+        views: ClassVar[int] = 1
+        batch_size: int = 8
+        rate: float = 0.001
+        def head(self, width, shape):
+            return nn.Identity()
+        def loss(self, net, state, x_BCHW, rng):
+            return act(net.encode(x_BCHW).mean()), state
+    return Faulty
+
+def raises(loss):
+    raise ValueError("no\\nsecond line")
+
+def hungry(loss):
+    raise MemoryError("1 TiB")
+
+def asks_too_much(loss):
+    return torch.zeros(2**50).sum() + loss
+
+def sleeps(loss):
+    time.sleep(600)
+
+def dies(loss):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def leaves(loss):
+    raise SystemExit(3)
+
+Raises = faulty("raises", raises)
+Nan = faulty("nan", lambda loss: loss * float("nan"))
+Hungry = faulty("hungry", hungry)
+TooMuch = faulty("too_much", asks_too_much)
+Sleeps = faulty("sleeps", sleeps)
+Dies = faulty("dies", dies)
+Leaves = faulty("leaves", leaves)
+'''
+NAMES = {
+    "raises": "Raises",
+    "nan": "Nan",
+    "hungry": "Hungry",
+    "too_much": "TooMuch",
+    "sleeps": "Sleeps",
+    "dies": "Dies",
+    "leaves": "Leaves",
+}
+SUITE = f"""
+name: trouble
+encoder: {{name: conv4, width: 4}}
+shots: 1
+seeds: 1
+budget: {{pretrain_steps: 2}}
+evaluate: {{episodes: 2, queries: 1, test_steps: 1}}
+grid:
+  pretext: [none, {", ".join(NAMES)}, {{name: rotation, batch_size: 8}}]
+"""
+
+
+class TinyRun(Protocol):
+    """The fixture ``finished``."""
+
+    suite: Path
+    results: Path
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_main: None) -> Iterator[None]:
+    """Install a package of pretexts that fail, each in its own way."""
+    info = tmp_path / "faulty-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
+    lines = [f"{name} = faulty_pretexts:{cls}" for name, cls in NAMES.items()]
+    (info / "entry_points.txt").write_text("\n".join(["[bench.pretext]", *lines]))
+    (tmp_path / "faulty_pretexts.py").write_text(BAD)
+    monkeypatch.syspath_prepend(tmp_path)
+    for cache in (entries, load_class):
+        cache.cache_clear()
+    yield
+    sys.modules.pop("faulty_pretexts", None)
+    for cache in (entries, load_class):
+        cache.cache_clear()
+
+
+REASONS = {
+    "raises + none": "ValueError: no",
+    "nan + none": "not finite: the loss is nan after 1 of 2 steps",
+    "hungry + none": "out of memory: 1 TiB",
+    "too_much + none": "out of memory: ",
+    "sleeps + none": "time-out after 5 s",
+    "dies + none": "its process died 2 times, last by signal 9",
+    "leaves + none": "its process died 2 times, last by exit code 3",
+}
+
+
+def test_methods_that_fail_are_outcomes(
+    tmp_path: Path, faulty: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a method does, it is a failed outcome in store and export; the rest is done."""
+    suite = tmp_path / "trouble.yaml"
+    suite.write_text(SUITE)
+    folders = ["--results", str(tmp_path / "r"), "--reports", str(tmp_path / "p")]
+    run = ["run", str(suite), *folders, "--workers", "2", "--time-limit", "5"]
+    assert main(run) == 1
+    frame = load(suite, results=tmp_path / "r").set_index("variant")
+    done = frame.index[frame["status"] == "done"]
+    assert sorted(done) == ["random_init", "rotation + none"]
+    assert set(frame.loc[frame["status"] == "failed"].index) == set(REASONS)
+    assert frame["accuracy"].notna().sum() == 2
+    for variant, reason in REASONS.items():
+        assert reason in str(frame.loc[variant, "provenance.reason"])
+    store = Store(tmp_path / "r")
+    kept = [store.failures(path.name) for path in (store.root / "failures").iterdir()]
+    assert len(kept) == len(REASONS)
+    raised = next(one for [one] in kept if one["reason"].startswith("ValueError"))
+    assert "second line" in raised["traceback"]
+    assert "faulty_pretexts.py" in raised["traceback"]
+    shown = capsys.readouterr()
+    for reason in REASONS.values():
+        assert f"failed: {reason}" in shown.out
+    assert "Traceback" not in shown.out + shown.err
+    assert (tmp_path / "p" / "trouble" / "index.md").is_file()
+    assert main(run) == 1  # again: nothing runs, and it is said again
+    assert "failed: ValueError: no" in capsys.readouterr().out
+    assert len(store.failures(next(iter((store.root / "failures").iterdir())).name)) == 1
+
+
+# --- a driver of its own, in a session of its own
+
+SLOW = """
+name: slow
+encoder: {name: conv4, width: 4}
+shots: 1
+seeds: 2
+budget: {pretrain_steps: 400}
+evaluate: {episodes: 2, queries: 1, test_steps: 1}
+grid:
+  pretext: [none, {name: rotation, batch_size: 8}]
+"""
+Start = Callable[[], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path, glyphs: object) -> Iterator[Start]:
+    """Return a function that starts `bench run` on the slow suite, in a session of its own."""
+    (tmp_path / "slow.yaml").write_text(SLOW)
+    begun: list[subprocess.Popen[str]] = []
+
+    def popen() -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "bench.cli", "run", "slow.yaml", "--workers", "1"]
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        begun.append(process)
+        return process
+
+    yield popen
+    for process in begun:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def of_session(session: int) -> set[int]:
+    """Return the processes of a session that run."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.add(int(path.parent.name))
+    return found
+
+
+def wait_until(what: Callable[[], bool], seconds: float) -> None:
+    """Wait for something to be true."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+
+
+def manifests(results: Path) -> dict[Path, int]:
+    """Return every finished stage and when it was written, in nanoseconds."""
+    found = (results / "store" / "stages").glob("*/*/*/manifest.json")
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+def in_training(results: Path) -> bool:
+    """Whether the second training has begun, with the first in the store."""
+    trained = list((results / "store" / "stages" / "pretrain").glob("*/*"))
+    begun = [path for path in (results / "store" / "partial").glob("*") if path.is_dir()]
+    return len(trained) == 1 and any(path.name != trained[0].name for path in begun)
+
+
+def test_killed_in_the_middle_and_run_again(tmp_path: Path, start: Start, no_main: None) -> None:
+    """After SIGKILL of the driver its children end; the next run repeats no finished stage.
+
+    Ctrl-C first, which ends cleanly with exit 130; both leave an export as if nothing happened.
+    """
+    results = tmp_path / "results"
+    interrupted = start()
+    wait_until(lambda: bool(manifests(results)), 90)
+    os.killpg(interrupted.pid, signal.SIGINT)
+    out, err = interrupted.communicate(timeout=60)
+    assert interrupted.returncode == 130
+    assert "interrupted: the same command goes on from here" in out
+    assert "Traceback" not in out + err
+    wait_until(lambda: not of_session(interrupted.pid), 10)
+    first = manifests(results)
+
+    killed = start()
+    wait_until(lambda: in_training(results), 90)
+    children = of_session(killed.pid) - {killed.pid}
+    assert children
+    killed.kill()
+    wait_until(lambda: not of_session(killed.pid), 10)
+    second = manifests(results)
+    assert first.items() <= second.items()
+
+    folders = ["--results", str(results), "--reports", str(tmp_path / "reports")]
+    assert main(["run", str(tmp_path / "slow.yaml"), *folders]) == 0
+    third = manifests(results)
+    assert second.items() <= third.items()
+    assert len(third) == 2 + 2 + 2
+    assert not [path for path in (results / "store/partial").iterdir() if path.is_dir()]
+    folders = ["--results", str(tmp_path / "fresh"), "--reports", str(tmp_path / "p")]
+    assert main(["run", str(tmp_path / "slow.yaml"), *folders]) == 0
+    assert export(tmp_path, results).equals(export(tmp_path, tmp_path / "fresh"))
+
+
+def export(folder: Path, results: Path) -> pd.DataFrame:
+    """Return an export without cost and provenance."""
+    out = folder / "export.csv"
+    assert (
+        main(["export", str(folder / "slow.yaml"), "--results", str(results), "--out", str(out)])
+        == 0
+    )
+    frame = pd.read_csv(out)
+    names = [name for name in frame.columns if not name.startswith(("cost.", "provenance."))]
+    return frame[names]
+
+
+def test_damage_is_told_and_mended(
+    tmp_path: Path, finished: TinyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A damaged stage is set aside with a word, computed again, and the results are the same."""
+    copy = tmp_path / "results"
+    shutil.copytree(finished.results, copy)
+    folder = next(path.parent for path in manifests(copy) if "evaluate" in path.parts)
+    before = (folder / "episodes.parquet").read_bytes()
+    (folder / "episodes.parquet").write_bytes(before[:-1])
+    folders = ["--results", str(copy), "--reports", str(tmp_path / "p")]
+    assert main(["run", str(finished.suite), *folders]) == 0
+    assert "set aside: " in capsys.readouterr().out
+    assert (folder / "episodes.parquet").read_bytes() == before
