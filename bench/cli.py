@@ -1,6 +1,7 @@
 """Words to calls: reads the command line, calls the pipeline, prints; decides nothing."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ ALL_DONE, SOME_FAILED, USER_MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 all done, 1 some cell failed, 2 a mistake."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a label may hold what a terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     asked = _parser().parse_args(arguments)
     try:
         code = int(asked.call(asked))
@@ -120,6 +123,9 @@ def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         epilog="example: bench check pretext/rotation",
     )
     command.add_argument("what", metavar="KIND/NAME", help="the plug-in")
+    command.add_argument(
+        "--params", default="{}", metavar="JSON", help="its parameters, as in a suite"
+    )
     command.set_defaults(call=_check)
     command = commands.add_parser(
         "ui",
@@ -210,17 +216,17 @@ def _sync(asked: argparse.Namespace) -> int:
 
 
 def _list(asked: argparse.Namespace) -> int:
-    from bench import catalogue
+    from bench.listing import listing
 
-    print(catalogue.listing(asked.what))
+    print(listing(asked.what))
     return ALL_DONE
 
 
 def _check(asked: argparse.Namespace) -> int:
-    from bench.catalogue import split_name
+    from bench.catalogue import read_params, split_name
     from bench.conformance import check
 
-    return check(*split_name(asked.what))
+    return check(*split_name(asked.what), read_params(asked.params))
 
 
 def _ui(asked: argparse.Namespace) -> int:

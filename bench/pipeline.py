@@ -105,6 +105,7 @@ def run(suite: Path, options: Options) -> Outcome:
     made = _resolve(suite, options)
     options.store.prepare()  # not before: a suite with a mistake leaves nothing behind
     _save(made, options)
+    _make_report_folder(made, options)  # now, not when all has run
     executor = Local(
         results=options.results.resolve(),
         device=device,
@@ -123,7 +124,21 @@ def report(suite: Path, options: Options) -> Path:
     """5. Write a suite's report from the store; return its index.md."""
     from bench.report.write import write_report
 
-    return write_report(saved(suite, options), options.store, options.reports)
+    made = saved(suite, options)
+    _make_report_folder(made, options)
+    return write_report(made, options.store, options.reports)
+
+
+def _make_report_folder(made: Plan, options: Options) -> None:
+    folder = options.reports / made.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        found = f"{folder} cannot be written ({error.strerror})"
+        works = "Name a folder that you may write to."
+        raise UserError(f"--reports {options.reports}", found, works) from error
 
 
 def _write(made: Plan, options: Options) -> Path:
@@ -139,7 +154,7 @@ def saved(suite: Path, options: Options) -> Plan:
     """Return the plan of a suite's last run or plan; needs neither torch nor a plug-in.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or none that can be read.
     """
     name = read(suite, options).name
     path = _path(name, options)
@@ -149,7 +164,11 @@ def saved(suite: Path, options: Options) -> Plan:
             f"{name} was never run with this results folder",
             f"Run `bench run {suite}` first, with the same options.",
         )
-    return Plan.from_json(json.loads(path.read_text()))
+    try:
+        return Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = f"this plan cannot be read ({type(error).__name__})"
+        raise UserError(str(path), found, f"Write it again: `bench plan {suite}`.") from error
 
 
 def plan_json(suite: Path, options: Options) -> str:

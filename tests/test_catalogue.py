@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from bench import catalogue
-from bench.catalogue import build, card, entries, listing, load_class, rebuild, resolved
+from bench.catalogue import build, card, entries, load_class, rebuild, resolved
 from bench.cell import Json
 from bench.errors import UserError
+from bench.listing import listing
 
 PLUGIN = """
 from collections.abc import Iterator
@@ -261,7 +262,7 @@ def test_listing_imports_no_torch() -> None:
     code = (
         "import sys\n"
         "for name in ('torch', 'torchvision', 'numpy', 'pydantic'): sys.modules[name] = None\n"
-        "from bench.catalogue import listing\n"
+        "from bench.listing import listing\n"
         "print(listing(None)); print(listing('meta/maml'))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

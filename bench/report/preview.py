@@ -90,13 +90,14 @@ def _cost(plan: Plan, store: Store) -> str:
     left = [spec for key, spec in plan.stages.items() if not store.has(spec.kind, key)]
     if not left:
         return "cost: nothing is left to run"
-    rates = _rates(store)
+    frozen = frozen_metas(plan)
+    rates = _rates(store, frozen)
     seconds = {kind: 0.0 for kind in KINDS}
     measured = 0
     for spec in left:
         rate = rates.get(_likeness(spec.kind, spec.inputs))
         measured += rate is not None
-        seconds[spec.kind] += images(spec.kind, spec.inputs) * (
+        seconds[spec.kind] += images(spec.kind, spec.inputs, frozen) * (
             SECONDS_PER_IMAGE[spec.kind] if rate is None else rate
         )
     parts = ", ".join(f"{kind} {words.duration(s)}" for kind, s in seconds.items() if s)
@@ -107,7 +108,7 @@ def _cost(plan: Plan, store: Store) -> str:
     )
 
 
-def _rates(store: Store) -> dict[tuple[str, ...], float]:
+def _rates(store: Store, frozen: frozenset[str]) -> dict[tuple[str, ...], float]:
     """Seconds an image of each likeness in the store; the latest stage counts."""
     rates: dict[tuple[str, ...], tuple[str, float]] = {}
     for kind in KINDS:
@@ -115,7 +116,8 @@ def _rates(store: Store) -> dict[tuple[str, ...], float]:
             manifest = stored(store, kind, key)
             if manifest is not None:
                 inputs, cost = manifest["inputs"], manifest["cost"]
-                found = (manifest["provenance"]["started"], cost["seconds"] / images(kind, inputs))
+                seconds = cost["seconds"] / images(kind, inputs, frozen)
+                found = (manifest["provenance"]["started"], seconds)
                 likeness = _likeness(kind, inputs)
                 rates[likeness] = max(rates.get(likeness, ("", 0.0)), found)
     return {likeness: rate for likeness, (_, rate) in rates.items()}
@@ -133,11 +135,17 @@ def _likeness(kind: str, inputs: Mapping[str, Json]) -> tuple[str, ...]:
     return (kind, *(str((inputs.get(axis) or {}).get("name", "")) for axis in PLUGINS))
 
 
-def images(kind: str, inputs: Mapping[str, Json]) -> int:
+def frozen_metas(plan: Plan) -> frozenset[str]:
+    """Return the meta-algorithms of a plan that take no steps at test."""
+    cards = {name.removeprefix("meta/"): card for name, card in plan.cards.items()}
+    return frozenset(n for n, card in cards.items() if card["claims"].get("frozen_encoder"))
+
+
+def images(kind: str, inputs: Mapping[str, Json], frozen: frozenset[str]) -> int:
     """Return the images that pass the encoder in a stage: its budget, or its episodes'."""
     if kind != "evaluate":
         return int(inputs["budget"]["examples"])
-    steps = 0 if (inputs["meta"] or {}).get("name") == "none" else inputs["readouts"][-1]
+    steps = 0 if inputs["meta"]["name"] in frozen else inputs["readouts"][-1]
     readouts = len(inputs["readouts"]) if steps else 1
     support = inputs["shots"] * max(steps, 1)
     return int(inputs["episodes"] * inputs["ways"] * (support + inputs["queries"] * readouts))
