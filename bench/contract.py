@@ -10,16 +10,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from torch import Generator, Tensor, nn
 
 Tensors = Mapping[str, Tensor]
 Norm = Literal["running", "support", "transductive"]
 Loss = Callable[[Tensors], Tensor]
+AtLeastTwo = Annotated[int, Field(ge=2)]
 Shape = tuple[int, ...]  # of one example, without the batch: (C, H, W) for images
 
 
@@ -49,6 +50,7 @@ class Setting:
     shape: Shape
     norm: Norm
     ways: int
+    trained: bool = False  # the encoder is, by a pretext or over tasks
     task: TaskShape | None = None  # of meta-training tasks; None where nothing is meta-trained
 
 
@@ -145,7 +147,11 @@ class AbstractNetwork(ABC):
 
     @abstractmethod
     def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
-        """Return one view of each example."""
+        """Return one view of each example, by the suite's policy.
+
+        Raises:
+            PermissionError: the pretext does not say ``augments``.
+        """
 
     @property
     @abstractmethod
@@ -156,6 +162,7 @@ class AbstractNetwork(ABC):
 class AbstractPretext(AbstractTrained):
     """A self-supervised objective. It is never handed a label, so it cannot use one."""
 
+    augments: ClassVar[bool] = False  # it calls ``net.augment``
     views: ClassVar[int]  # forward passes of the encoder for each example of a batch
     batch_size: int
 
@@ -203,7 +210,11 @@ class AbstractSource(ABC):
 
     @abstractmethod
     def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
-        """Return one view of each example, by the suite's policy."""
+        """Return one view of each example, by the suite's policy.
+
+        Raises:
+            PermissionError: the task source does not say ``augments``.
+        """
 
     @abstractmethod
     def classes(self) -> tuple[Tensor, Tensor]:
@@ -218,6 +229,7 @@ class AbstractTasks(AbstractPlugin):
     """Where meta-training tasks come from."""
 
     uses_labels: ClassVar[bool]
+    augments: ClassVar[bool] = False  # it calls ``source.augment``
     default_shots: ClassVar[int | None] = None  # None: the meta-algorithm's
     ways: int | None  # None: what the meta-algorithm trains with by default
     shots: int | Literal["match"] | None  # "match": the suite's test shots; None: as for ways

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import TypeVar
 
 from torch import Tensor
 
 from bench.contract import AbstractLearner, Loss, Tensors
+
+Yielded = TypeVar("Yielded")
 
 
 def descend(params: Tensors, gradient: Tensors, rate: float) -> dict[str, Tensor]:
@@ -27,6 +30,6 @@ def gradient_steps(
         params = descend(params, gradient, rate)
 
 
-def after(trajectory: Iterator[Tensors], steps: int) -> Tensors:
+def after(trajectory: Iterator[Yielded], steps: int) -> Yielded:
     """Return what ``trajectory`` yields after ``steps`` steps."""
     return next(islice(trajectory, steps, None))

@@ -188,7 +188,10 @@ def check_time_limit(seconds: float | None) -> None:
 def _slots(device: torch.device) -> int:
     if device.type == "cuda" and device.index is None:
         return torch.cuda.device_count()
-    return 1 if device.type == "cuda" else len(os.sched_getaffinity(0))
+    if device.type == "cuda":
+        return 1
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _devices(device: torch.device, slots: int) -> list[str]:

@@ -11,6 +11,7 @@ task's examples in their order, which is balanced over classes (there they are s
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -56,27 +57,40 @@ class Reptile(AbstractMetaTrained):
     def meta_gradient(
         self, learner: AbstractLearner, params: Tensors, task: Task
     ) -> tuple[Tensor, Tensors]:
-        """Return the loss on all of the task after ``steps`` steps, and theta - theta'."""
+        """Return the loss of the last inner step, and theta - theta'."""
         x = torch.cat([task.support_x, task.query_x])
         y = torch.cat([task.support_y, task.query_y])
-        adapted = after(self.adapt(learner, params, x, y), self.steps)
-        loss = self._loss(learner, adapted, x[: self.inner_batch], y[: self.inner_batch])
-        return loss.detach(), {name: (params[name] - adapted[name]).detach() for name in params}
+        loss, adapted = after(self._trajectory(learner, params, x, y), self.steps)
+        return loss, {name: params[name] - adapted[name] for name in params}
 
     def adapt(
         self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
     ) -> Iterator[Tensors]:
         """Yield parameters after 0, 1, 2, ... Adam steps on minibatches of the support."""
+        for _, adapted in self._trajectory(learner, params, support_x, support_y):
+            yield adapted
+
+    def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
+        """Return the head's scores of the queries."""
+        _, query_QD = learner.embed_both(params, task.support_x, task.query_x)
+        return learner.head(params, query_QD)
+
+    def examples_per_task(self, shape: TaskShape) -> int:
+        """One minibatch in every step."""
+        return self.steps * min(self.inner_batch, shape.num_support + shape.num_queries)
+
+    def _trajectory(
+        self, learner: AbstractLearner, params: Tensors, x: Tensor, y: Tensor
+    ) -> Iterator[tuple[Tensor, Tensors]]:
+        """Yield the loss of the step before (zero at first) and the parameters after it."""
+        loss = x.new_zeros(())
         moments = {name: torch.zeros_like(value) for name, value in params.items()}
-        size, step = min(self.inner_batch, len(support_x)), 0
+        size, step = min(self.inner_batch, len(x)), 0
         while True:
-            yield params
-            batch = (torch.arange(size, device=support_x.device) + step * size) % len(support_x)
-            _, gradient = learner.gradient(
-                lambda now, rows=batch: self._loss(  # type: ignore[misc]
-                    learner, now, support_x[rows], support_y[rows]
-                ),
-                params,
+            yield loss, params
+            batch = (torch.arange(size, device=x.device) + step * size) % len(x)
+            loss, gradient = learner.gradient(
+                partial(self._loss, learner, x=x[batch], y=y[batch]), params
             )
             step += 1
             moments = {
@@ -90,16 +104,6 @@ class Reptile(AbstractMetaTrained):
                 / ((moments[name] / (1 - BETA2**step)).sqrt() + EPSILON)
                 for name, value in params.items()
             }
-
-    def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
-        """Return the head's scores of the queries."""
-        _, query_QD = learner.embed_both(params, task.support_x, task.query_x)
-        return learner.head(params, query_QD)
-
-    def examples_per_task(self, shape: TaskShape) -> int:
-        """One minibatch in every step, and one for the loss that is logged."""
-        size = min(self.inner_batch, shape.num_support + shape.num_queries)
-        return (self.steps + 1) * size
 
     def _loss(self, learner: AbstractLearner, params: Tensors, x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(learner.head(params, learner.embed(params, x)), y)

@@ -9,11 +9,11 @@ Shapes: B images, C channels, H height, W width, P side of a patch in pixels.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
 from bench.contract import AbstractNetwork, AbstractPretext, Setting, Shape, Tensors
@@ -30,8 +30,8 @@ class Position(AbstractPretext):
     views: ClassVar[int] = 2  # the centre and one neighbour
     batch_size: PositiveInt = 128  # images
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here
-    spare: float = 0.25  # share of a grid cell left for gap and jitter; Doersch: 96-pixel patches
-    # in cells of about 144 with a gap of 48 +- 7 pixels, which small images cannot afford
+    spare: Annotated[float, Field(ge=0, le=0.5)] = 0.25  # share of a grid cell left for gap and
+    # jitter; Doersch: 96-pixel patches, 48 apart, +- 7 pixels, which small images cannot afford
 
     def declines(self, setting: Setting) -> str | None:
         """Patches of less than a few pixels hold nothing."""
@@ -61,8 +61,8 @@ class Position(AbstractPretext):
         height, width = x_BCHW.shape[-2:]
         side = min(height, width) // 3
         patch = side - round(self.spare * side)
-        jitter = torch.randint(
-            side - patch + 1, place_B2.shape, generator=rng, device=x_BCHW.device
+        jitter = torch.randint(  # half of what is spare, so that a gap always remains
+            (side - patch) // 2 + 1, place_B2.shape, generator=rng, device=x_BCHW.device
         )
         corner_B2 = place_B2 * side + jitter
         steps_P = torch.arange(patch, device=x_BCHW.device)

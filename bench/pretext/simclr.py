@@ -24,6 +24,7 @@ class Simclr(AbstractPretext):
     """Find an image's other view among all views of the batch."""
 
     reference: ClassVar[str] = "arXiv:2002.05709"
+    augments: ClassVar[bool] = True
     views: ClassVar[int] = 2
     batch_size: PositiveInt = 256  # images; appendix B.9 (CIFAR-10) finds 256 and more enough
     rate: PositiveFloat = (

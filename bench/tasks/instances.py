@@ -13,7 +13,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Generator
 
-from bench.contract import AbstractSource, AbstractTasks, Setting, Task, TaskShape
+from bench.contract import AbstractSource, AbstractTasks, AtLeastTwo, Setting, Task, TaskShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,9 @@ class Instances(AbstractTasks):
 
     reference: ClassVar[str] = "arXiv:1811.11819"
     uses_labels: ClassVar[bool] = False
+    augments: ClassVar[bool] = True
     default_shots: ClassVar[int | None] = 1  # UMTRA: the image itself
-    ways: PositiveInt | None = None
+    ways: AtLeastTwo | None = None
     shots: PositiveInt | Literal["match"] | None = None
     queries: NonNegativeInt | None = None
     augment_support: bool = False  # UMTRA and ProtoCLR leave the support as it is

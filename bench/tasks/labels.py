@@ -10,7 +10,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Generator, Tensor
 
-from bench.contract import AbstractSource, AbstractTasks, Task, TaskShape
+from bench.contract import AbstractSource, AbstractTasks, AtLeastTwo, Task, TaskShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Labels(AbstractTasks):
 
     reference: ClassVar[str] = "arXiv:1606.04080"
     uses_labels: ClassVar[bool] = True
-    ways: PositiveInt | None = None
+    ways: AtLeastTwo | None = None
     shots: PositiveInt | Literal["match"] | None = None
     queries: NonNegativeInt | None = None
 
