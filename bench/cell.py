@@ -28,7 +28,7 @@ class StageSpec:
     """One unit of work: a stage function receives exactly this value, and its hash is its key.
 
     ``inputs`` is JSON: plug-ins as ``{"name", "revision", "params"}``, data as ``{"name",
-    "params", "digest"}``, budgets, seed coordinates, and under ``needs`` the keys of the stages
+    "digest", "split"}``, budgets, seed coordinates, and under ``needs`` the keys of the stages
     it builds on (a role to a key, or to None).
     """
 
@@ -73,8 +73,9 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Readable and unique within a suite: ``simclr + maml/5-way 1-shot/seed 0``."""
-        return f"{self.variant}/{self.ways}-way {self.shots}-shot/seed {self.seed}"
+        """Readable and unique in a suite: ``simclr + maml/glyphs 5-way 1-shot/seed 0``."""
+        setting = f"{self.data} {self.ways}-way {self.shots}-shot"
+        return f"{self.variant}/{setting}/seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         "why",
         _why,
         "say why a cell's stages are cached or not",
-        '"simclr + maml/5-way 1-shot/seed 0"',
+        '"simclr + maml/glyphs 5-way 1-shot/seed 0"',
     )
     _add(commands, "sync", _sync, "bring the MLflow mirror up to date with the store", "")
     _add_others(commands)

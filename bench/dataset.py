@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bench.contract import AbstractData, Examples, Shape
 
 SPLITS = ("train", "val", "test")
-FORMAT = 1  # raised when the order or the layout of the cache changes
+FORMAT = 2  # raised when the order or the layout of the cache changes
 _PROJECT = "meta-ssl-bench"
 
 
@@ -114,10 +114,17 @@ def stamp(folder: Path) -> str:
     for place, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
         for name in sorted(name for name in files if not name.startswith(".")):
-            seen = os.stat(os.path.join(place, name))
+            seen = _stat(Path(place) / name)
             path = os.path.relpath(place, folder)
             total.update(f"{path}\0{name}\0{seen.st_size}\0{seen.st_mtime_ns}\0".encode())
     return total.hexdigest()
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read ({error.strerror})", "Remove it.") from error
 
 
 def open_dataset(source: "AbstractData", name: str, root: Path | None) -> Dataset:
@@ -127,11 +134,11 @@ def open_dataset(source: "AbstractData", name: str, root: Path | None) -> Datase
         UserError: the set is not there, breaks the contract, or is not the one that is known.
     """
     folder = cache_folder() / "datasets" / f"{name}-{_identity(source, name, root)[:16]}"
-    dataset = _load(folder, source.digest)
+    dataset = _load_checked(folder, source.digest)
     if dataset is None:
         _make_parent(folder)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
-            dataset = _load(folder, source.digest) or _build(source, name, root, folder)
+            dataset = _load_checked(folder, source.digest) or _build(source, name, root, folder)
     pointer = _pointer(dataset.digest)
     if not pointer.is_file() or pointer.read_text() != folder.name:
         _make_parent(pointer)
@@ -271,11 +278,27 @@ def _write(folder: Path, meta: Json, blocks: Iterator[np.ndarray]) -> None:
         for start, block in zip(np.cumsum([0, *counts]), blocks, strict=False):
             images[start : start + len(block)] = block
         images.flush()
-        write_atomic(scratch / "meta.json", json.dumps(meta).encode())
+        content = meta | {"images_sha256": _sum(scratch / "images.npy")}
+        write_atomic(scratch / "meta.json", json.dumps(content).encode())
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
     except OSError as error:
         raise _unwritable(folder, error) from error
+
+
+def _sum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _load_checked(folder: Path, expected: str | None) -> Dataset | None:
+    """Map a cached set whose every byte is what was written; else None."""
+    dataset = _load(folder, expected)
+    if dataset is not None:
+        wanted = json.loads((folder / "meta.json").read_bytes()).get("images_sha256")
+        if _sum(folder / "images.npy") != wanted:
+            return None
+    return dataset
 
 
 def _load(folder: Path, expected: str | None) -> Dataset | None:

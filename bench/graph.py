@@ -50,6 +50,7 @@ def path_of(
 def _pretrain(variant: Variant, seed: int) -> StageSpec:
     inputs = {
         "pretext": variant.described("pretext"),
+        "augment": variant.described("augment") if variant.augments("pretrain") else None,
         "norm": "batch",  # whose statistics are used is decided later; training uses the batch's
         "budget": _budget(variant, "pretrain", 1),
         "needs": {},
@@ -62,6 +63,7 @@ def _metatrain(variant: Variant, shots: int, seed: int, pretrained: str | None) 
     inputs = {
         "meta": variant.described("meta"),
         "tasks": variant.described("tasks"),
+        "augment": variant.described("augment") if variant.augments("metatrain") else None,
         "task": {"ways": shape.ways, "shots": shape.shots, "queries": shape.queries},
         "norm": variant.norm,
         "selection": variant.selection,
@@ -74,6 +76,10 @@ def _metatrain(variant: Variant, shots: int, seed: int, pretrained: str | None) 
 def _evaluate(
     variant: Variant, shots: int, seed: int, evaluate: Evaluate, specs: Mapping[str, StageSpec]
 ) -> StageSpec:
+    from bench.contract import AbstractMeta
+
+    meta = variant.plugins["meta"]
+    assert isinstance(meta, AbstractMeta)
     trained = "metatrain" if "metatrain" in specs else "pretrain"
     inputs = {
         "meta": variant.described("meta"),
@@ -82,12 +88,10 @@ def _evaluate(
         "shots": shots,
         "queries": evaluate.queries,
         "episodes": evaluate.episodes,
-        "readouts": readouts(evaluate.test_steps),
+        "readouts": [0] if meta.frozen_encoder else readouts(evaluate.test_steps),
         "needs": {trained: _key(specs, trained)},
     }
-    common = _common(variant, "evaluate", "test", seed)
-    del common["augment"]  # nothing is augmented at test
-    return StageSpec(kind="evaluate", inputs=common | inputs)
+    return StageSpec(kind="evaluate", inputs=_common(variant, "evaluate", "test", seed) | inputs)
 
 
 def _common(variant: Variant, kind: StageKind, split: str, seed: int) -> dict[str, Json]:
@@ -95,7 +99,6 @@ def _common(variant: Variant, kind: StageKind, split: str, seed: int) -> dict[st
         "revision": REVISIONS[kind],
         "data": {"name": variant.names["data"], "digest": variant.facts.digest, "split": split},
         "encoder": variant.described("encoder"),
-        "augment": variant.described("augment"),
         "precision": "float32",
         "seed": seed,
     }
@@ -112,7 +115,7 @@ def _key(specs: Mapping[str, StageSpec], kind: str) -> str | None:
 
 def _params(variant: Variant, specs: Mapping[str, StageSpec]) -> dict[str, Json]:
     """Return every resolved parameter of a cell by its dotted name."""
-    flat: dict[str, Json] = {"augment": variant.names["augment"], "selection": variant.selection}
+    flat: dict[str, Json] = {"selection": variant.selection}
     for axis in variant.plugins:
         described = variant.described(axis)
         assert described is not None

@@ -10,8 +10,9 @@ from bench.catalogue import card
 from bench.cell import Cell, Json, StageSpec, digest
 from bench.errors import UserError, suggest
 from bench.graph import path_of, readouts
+from bench.naming import label_all
 from bench.suite import Choice, Combination, Suite
-from bench.variant import FactsOf, Variant, label_all, refuse_impossible, resolve
+from bench.variant import LEAST_STEPS, FactsOf, Variant, refuse_impossible, resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
         cells=tuple(cells),
         stages=stages,
         dropped=tuple(dropped),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *_notes(suite, variants)),
         settings=_settings(suite, variants, baseline),
         cards=_cards(variants),
     )
@@ -107,18 +108,22 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
 def _variants(suite: Suite, facts_of: FactsOf) -> tuple[list[Variant], list[Dropped]]:
     """Return every variant once, labelled, controls included, and what was dropped."""
     kept: list[Variant] = []
+    bases: list[Combination] = []
     dropped: list[Dropped] = []
     for combination in suite.combinations:
-        variant = resolve(combination, facts_of)
+        variant = resolve(combination, suite.shots, facts_of)
         if isinstance(variant, Variant):
             kept.append(variant)
+            bases.append(combination)
         else:
             dropped.append(Dropped(variant=_asked(combination), reason=variant))
     if not kept:
         reasons = "; ".join(f"{one.variant}: {one.reason}" for one in dropped)
         raise UserError(suite.where("grid"), f"no combination is left ({reasons})", "Change one.")
-    kept = label_all(_with_controls(suite, _distinct(kept, dropped), facts_of))
+    kept = _distinct(kept, dropped)
+    kept = label_all(_with_controls(suite, bases, kept, dropped, facts_of))
     _refuse_equal_labels(kept)
+    _refuse_two_sets(kept)
     for variant in kept:
         refuse_impossible(variant, suite)
     return kept, dropped
@@ -163,11 +168,17 @@ CONTROLS: Mapping[str, Mapping[str, Choice]] = {
 """Controls as the axes that make them; those that they do not name are the suite's."""
 
 
-def _with_controls(suite: Suite, variants: list[Variant], facts_of: FactsOf) -> list[Variant]:
+def _with_controls(
+    suite: Suite,
+    kept: Sequence[Combination],
+    variants: list[Variant],
+    dropped: list[Dropped],
+    facts_of: FactsOf,
+) -> list[Variant]:
     """Add the controls; a variant of the grid that is one of them becomes it."""
     found = {digest(one.identity): one for one in variants}
     for control in dict.fromkeys(("random_init", *suite.controls)):
-        for combination in _bases(suite):
+        for combination in _bases(kept):
             axes = {
                 axis: combination.axes[axis]
                 for axis in ("data", "encoder")
@@ -178,25 +189,28 @@ def _with_controls(suite: Suite, variants: list[Variant], facts_of: FactsOf) -> 
                 label=None,
                 axes={**axes, **CONTROLS[control]},
                 norm=None,
+                augment=None,
                 where=f"the control {control}",
             )
-            made = resolve(base, facts_of)
-            assert isinstance(made, Variant), made
+            made = resolve(base, suite.shots, facts_of)
+            if not isinstance(made, Variant):
+                dropped.append(Dropped(variant=control, reason=made))
+                continue
             same = found.get(digest(made.identity))
             found[digest(made.identity)] = replace(same or made, control=control)
     return list(found.values())
 
 
-def _bases(suite: Suite) -> Iterable[Combination]:
-    """Return one combination for each data, encoder, ways and augmentation of a suite."""
+def _bases(combinations: Sequence[Combination]) -> Iterable[Combination]:
+    """Return one combination for each data, encoder and ways."""
     bases: dict[Json, Combination] = {}
-    for one in suite.combinations:
+    for one in combinations:
         axes = [
             (one.axes[axis].name, digest(one.axes[axis].params))
             for axis in ("data", "encoder")
             if axis in one.axes
         ]
-        bases.setdefault((*axes, one.ways, one.augment.name if one.augment else ""), one)
+        bases.setdefault((*axes, one.ways), one)
     return bases.values()
 
 
@@ -213,24 +227,53 @@ def _refuse_equal_labels(variants: Sequence[Variant]) -> None:
             )
 
 
+def _refuse_two_sets(variants: Sequence[Variant]) -> None:
+    """Refuse two sets under one name: rows, figures and banks are told apart by it."""
+    seen: dict[str, Variant] = {}
+    for one in variants:
+        other = seen.setdefault(one.names["data"], one)
+        if other.facts.digest != one.facts.digest:
+            raise UserError(
+                one.where,
+                f"a second set of {one.names['data']} (the other: {other.where})",
+                "Write a suite for each: their rows could not be told apart.",
+            )
+
+
 def _only(suite: Suite, variants: list[Variant], baselines: set[str]) -> list[Variant]:
     """Keep what ``--only`` names, beside the baselines and the floor."""
     if suite.only is None:
         return variants
-    patterns = [pattern.strip() for pattern in suite.only.split(",")]
+    labels = {one.label for one in variants}  # may hold commas and brackets: whole ones go first
+    whole = suite.only.strip() in labels
+    patterns = [p.strip() for p in ([suite.only] if whole else suite.only.split(","))]
     for pattern in patterns:
-        if not any(fnmatchcase(one.label, pattern) for one in variants):
+        if not any(_named(label, pattern) for label in labels):
             raise UserError(
                 "--only",
                 f"{pattern!r} matches no variant",
-                suggest(pattern, {one.label for one in variants}),
+                suggest(pattern, labels),
             )
     return [
         one
         for one in variants
         if one.label in baselines
         or one.control == "random_init"
-        or any(fnmatchcase(one.label, pattern) for pattern in patterns)
+        or any(_named(one.label, pattern) for pattern in patterns)
+    ]
+
+
+def _named(label: str, pattern: str) -> bool:
+    return label == pattern or fnmatchcase(label, pattern)
+
+
+def _notes(suite: Suite, variants: Sequence[Variant]) -> list[str]:
+    """Say where a budget buys less than the least number of steps."""
+    return [
+        f"{one.label}: its {phase} budget buys {bought} steps; {LEAST_STEPS} are taken"
+        for one in variants
+        for phase in one.phases
+        if (bought := one.bought(phase, suite.shots[0])) < LEAST_STEPS
     ]
 
 

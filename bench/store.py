@@ -2,7 +2,7 @@
 
 results/store/FORMAT
 results/store/stages/<kind>/<k2>/<key>/{manifest.json, SHA256SUMS, *.safetensors, *.parquet}
-results/store/failures/<key>/<n>/failure.json
+results/store/failures/<key>/<n>/failure.json, and <key>-mended/ once it has succeeded
 results/store/partial/<key>/     being written, locked by its owner through <key>.lock
 results/store/aside/<key>-<n>/   a folder that failed its checksums
 """
@@ -148,7 +148,17 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             whole.rename(target)
             _flush_folder(target.parent)
+        self._retire_failures(spec.key)
         shutil.rmtree(partial)
+
+    def _retire_failures(self, key: str) -> None:
+        """Move the failures of a stage that has now succeeded out of its way."""
+        failures = self.root / "failures" / key
+        if failures.is_dir():
+            mended = self.root / "failures" / f"{key}-mended"
+            number = sum(1 for _ in mended.glob("*"))
+            mended.mkdir(exist_ok=True)
+            failures.rename(mended / str(number))
 
     def set_aside(self, kind: str, key: str) -> Path:
         """Move a damaged stage out of the way, so that it is computed again; say where."""

@@ -202,8 +202,10 @@ class Experiment:
         return new
 
     def _delete(self, child: Child) -> None:
-        if known := self.runs.pop(child.identity, None):
-            self.client.delete_run(known.id)
+        known = self.runs.pop(child.identity, None)
+        parent = self.parents.get(known.tags.get(PARENT, "")) if known else None
+        if known and not (known.status == "RUNNING" and parent and _is_alive(parent)):
+            self.client.delete_run(known.id)  # else another invocation is writing it
 
     def _write(self, run: Run, child: Child, held: Content) -> None:
         """Fill a run with what it lacks, and end it."""

@@ -1,7 +1,7 @@
 """One row of a report, resolved: every plug-in built, every default filled in, nothing shared."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bench.catalogue import build, resolved
@@ -24,7 +24,7 @@ class Variant:
     """A cell without its seed and shots.
 
     ``plugins`` has data, encoder, augment and meta, and pretext and tasks where they are used;
-    ``given`` the parameters that the suite named, for labels.
+    ``given`` the parameters that the suite named, and ``asked`` the axes, for labels.
     """
 
     label: str
@@ -33,6 +33,7 @@ class Variant:
     plugins: Mapping[str, "AbstractPlugin"]
     names: Mapping[str, str]
     given: Mapping[str, Mapping[str, Json]]
+    asked: frozenset[str]
     init: str
     norm: str
     labels: Literal["none", "validation", "train"]
@@ -51,8 +52,7 @@ class Variant:
     @property
     def identity(self) -> Json:
         """Everything that tells this variant from another; two with one identity are one."""
-        used = [axis for axis in KIND_OF if axis != "augment" or self.phases]
-        axes = {axis: self.described(axis) for axis in used}
+        axes = {axis: self.described(axis) for axis in KIND_OF}
         budget = {phase: self.steps(phase) for phase in self.phases}
         return [axes, self.init, self.norm, self.ways, self.selection, budget]
 
@@ -61,6 +61,14 @@ class Variant:
         """The kinds of training this variant goes through."""
         pretrained = ("pretrain",) if self.init == "pretext" else ()
         return pretrained + (("metatrain",) if "tasks" in self.plugins else ())
+
+    def augments(self, phase: str) -> bool:
+        """Whether a phase of training asks for augmented views."""
+        from bench.contract import AbstractPretext, AbstractTasks
+
+        plugin = self.plugins["pretext" if phase == "pretrain" else "tasks"]
+        assert isinstance(plugin, AbstractPretext | AbstractTasks)
+        return plugin.augments
 
     def task_shape(self, shots: int) -> "TaskShape":
         """Return the shape of the tasks it meta-trains on, when it is tested at ``shots``."""
@@ -90,13 +98,17 @@ class Variant:
 
     def steps(self, phase: str, shots: int = 1) -> int:
         """Return the training steps that the budget buys, at least 2."""
+        return max(LEAST_STEPS, self.bought(phase, shots))
+
+    def bought(self, phase: str, shots: int = 1) -> int:
+        """Return the whole steps that the budget buys, which may be too few to train."""
         steps, images = (getattr(self.budget, f"{phase}_{unit}") for unit in ("steps", "images"))
         if steps is None:
             steps = images / self.examples_per_step(phase, shots)
-        return max(LEAST_STEPS, int(steps * self.budget.scale))
+        return int(steps * self.budget.scale + 1e-9)  # 100 x 0.29 is 29 steps, not 28
 
 
-def resolve(combination: Combination, facts_of: FactsOf) -> Variant | str:
+def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -> Variant | str:
     """Fill in a combination's defaults and build its plug-ins; or say why it makes no sense.
 
     Raises:
@@ -121,7 +133,6 @@ def resolve(combination: Combination, facts_of: FactsOf) -> Variant | str:
     data, meta = built["data"], built["meta"]
     assert isinstance(data, AbstractData)
     assert isinstance(meta, AbstractMeta)
-    chosen["augment"] = combination.augment or _default(data.augment, where)
     if pretext.name != "none":
         chosen["pretext"] = pretext
     tasks = asked.get("tasks", _default("labels", where))
@@ -130,6 +141,10 @@ def resolve(combination: Combination, facts_of: FactsOf) -> Variant | str:
     elif "tasks" in asked:
         _build("tasks", tasks)  # not used here, but a mistake in it is still a mistake
     built |= {axis: _build(axis, chosen[axis]) for axis in chosen if axis not in built}
+    policy = combination.augment or _default(data.augment, where)
+    augment = _build("augment", policy)
+    if any(getattr(built.get(axis), "augments", False) for axis in ("pretext", "tasks")):
+        chosen["augment"], built["augment"] = policy, augment
     reason = _nonsense(init, pretext.name)
     if reason:
         return reason
@@ -141,6 +156,7 @@ def resolve(combination: Combination, facts_of: FactsOf) -> Variant | str:
         names={axis: choice.name for axis, choice in chosen.items()},
         given={axis: choice.params for axis, choice in chosen.items()},
         init=init,
+        asked=frozenset(asked) | ({"augment"} if combination.augment else set()),
         norm=combination.norm or meta.norm,
         labels=_labels(built),
         ways=combination.ways,
@@ -150,7 +166,7 @@ def resolve(combination: Combination, facts_of: FactsOf) -> Variant | str:
         facts=facts_of(chosen["data"].name, data),
         where=where,
     )
-    return _declined(variant) or variant
+    return _declined(variant, shots) or variant
 
 
 def _default(name: str, where: str) -> Choice:
@@ -184,17 +200,24 @@ def _labels(built: Mapping[str, "AbstractPlugin"]) -> Literal["none", "train"]:
     return "train" if isinstance(tasks, AbstractTasks) and tasks.uses_labels else "none"
 
 
-def _declined(variant: Variant) -> str | None:
-    """Ask every plug-in whether this combination makes sense."""
+def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
+    """Ask every plug-in whether this combination makes sense, at each number of test shots."""
     from bench.contract import Setting
 
-    setting = Setting(
-        shape=variant.facts.shape,
-        norm=variant.norm,  # type: ignore[arg-type]  # the suite admits only these words
-        ways=variant.ways,
-        task=variant.task_shape(1) if "tasks" in variant.plugins else None,
-    )
-    reasons = (plugin.declines(setting) for plugin in variant.plugins.values())
+    if variant.names.get("augment") == "none":
+        users = [variant.names[axis] for axis in ("pretext", "tasks") if axis in variant.plugins]
+        return f"{' and '.join(users)} would see the same image twice: augment is none"
+    settings = [
+        Setting(
+            shape=variant.facts.shape,
+            norm=variant.norm,  # type: ignore[arg-type]  # the suite admits only these words
+            ways=variant.ways,
+            trained=bool(variant.phases),
+            task=variant.task_shape(number) if "tasks" in variant.plugins else None,
+        )
+        for number in shots
+    ]
+    reasons = (p.declines(setting) for setting in settings for p in variant.plugins.values())
     return next((reason for reason in reasons if reason), None)
 
 
@@ -255,51 +278,3 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
                 f" but the smallest training class of {data} has {min(train)} examples",
                 f"Use tasks: {{name: {name}, shots: ..., queries: ...}}, {min(train)} in all.",
             )
-
-
-def label_all(variants: list[Variant]) -> list[Variant]:
-    """Name every variant by what tells it from the others: ``simclr + maml``."""
-    names = [_label(one, variants) for one in variants]
-    return [replace(one, label=name) for one, name in zip(variants, names, strict=True)]
-
-
-def _label(variant: Variant, among: list[Variant]) -> str:
-    if variant.named:
-        return variant.label
-    base = variant.control or " + ".join(
-        _with_params(variant, axis, among) for axis in ("pretext", "meta")
-    )
-    extras = [
-        _with_params(variant, axis, among)
-        for axis in ("tasks", "encoder", "augment")
-        if axis in variant.plugins and _varies(axis, among) and not variant.control
-    ]
-    alike = [one for one in among if one.control == variant.control]
-    encoder = variant.described("encoder")
-    if variant.control and any(one.described("encoder") != encoder for one in alike):
-        extras.append(_with_params(variant, "encoder", alike))
-    norms = {one.norm for one in among if one.names["meta"] == variant.names["meta"]}
-    extras += [f"norm {variant.norm}"] if len(norms) > 1 else []
-    return f"{base} ({', '.join(extras)})" if extras else base
-
-
-def _varies(axis: str, among: list[Variant]) -> bool:
-    """Whether the variants that were not named or added as controls differ on an axis."""
-    values = [
-        (one.names[axis], one.given[axis])
-        for one in among
-        if axis in one.plugins and not one.named and not one.control
-    ]
-    return any(value != values[0] for value in values)
-
-
-def _with_params(variant: Variant, axis: str, among: list[Variant]) -> str:
-    """Return a plug-in's name, and its given parameters where others of that name differ."""
-    if axis not in variant.plugins:
-        return "none"
-    name, given = variant.names[axis], variant.given[axis]
-    others = [one.given[axis] for one in among if one.names.get(axis) == name and not one.named]
-    differing = {
-        key: value for key, value in given.items() if any(o.get(key) != value for o in others)
-    }
-    return " ".join([name, *(f"{key}={value}" for key, value in sorted(differing.items()))])

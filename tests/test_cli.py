@@ -160,7 +160,7 @@ def test_report_export_and_why_need_no_torch(
     )
     suite, *folders = copy
     shutil.rmtree(tmp_path / "reports")
-    cell = "rotation + maml/5-way 1-shot/seed 1"
+    cell = "rotation + maml/glyphs 5-way 1-shot/seed 1"
     out = str(tmp_path / "cells.csv")
     shown = blocked(code, ("torch", "torchvision"), suite, out, cell, *folders).splitlines()
     assert shown[:8].count(cell) == 1
@@ -263,7 +263,7 @@ def test_why_says_what_changed(
     other.write_text(Path(suite).read_text().replace("metatrain_steps: 4", "metatrain_steps: 6"))
     assert main(["plan", str(other), *folders]) == 0
     capsys.readouterr()
-    assert main(["why", str(other), "none + maml/5-way 1-shot/seed 0", *folders]) == 0
+    assert main(["why", str(other), "none + maml/glyphs 5-way 1-shot/seed 0", *folders]) == 0
     shown = capsys.readouterr().out
     assert "budget.steps: 4 -> 6" in shown
     assert "metatrain" in shown

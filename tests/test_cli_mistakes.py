@@ -270,9 +270,9 @@ def test_a_cell_that_is_not_there(
     here: Path, capsys: pytest.CaptureFixture[str], finished: TinyRun
 ) -> None:
     """An unknown cell is answered with the nearest ones."""
-    cell = "none + maml/5-way 1-shot/seed 9"
+    cell = "none + maml/glyphs 5-way 1-shot/seed 9"
     said = refused(capsys, "why", str(finished.suite), cell, "--results", str(finished.results))
-    assert "Did you mean none + maml/5-way 1-shot/seed" in said
+    assert "Did you mean none + maml/glyphs 5-way 1-shot/seed" in said
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_one_key_is_pinned() -> None:
 def test_one_resolved_key_is_pinned(plan_of: PlanOf) -> None:
     """The key of the plainest cell: it changes only with a note under *Numbers changed*."""
     plan = plan_of("meta: none\nshots: 1\nseeds: 1\n")
-    assert list(plan.stages) == ["179f9d46fc69916c4ce0067451fef99c30b41c8b36beca1bb0add11bdc34b300"]
+    assert list(plan.stages) == ["31dedb138eeedb59fcabebc5b4e71129b010c5c51655aca8862be0678750b7d8"]
 
 
 def test_keys_ignore_the_order_of_inputs_and_the_kind_of_number() -> None:
@@ -149,10 +149,9 @@ OTHER_KEYS = [
     ("meta: protonet\nshots: [2]", {"evaluate"}),
     ("meta: protonet\nevaluate: {episodes: 100}", {"evaluate"}),
     ("meta: protonet\nevaluate: {queries: 14}", {"evaluate"}),
-    ("meta: protonet\nevaluate: {test_steps: 9}", {"evaluate"}),
     ("meta: protonet\nnorm: support", {"metatrain", "evaluate"}),
     ("meta: protonet\ntasks: {name: labels, queries: 14}", {"metatrain", "evaluate"}),
-    ("meta: protonet\naugment: none", {"metatrain", "evaluate"}),
+    ("meta: protonet\ntasks: {name: labels, shots: 4}", {"metatrain", "evaluate"}),
     ("meta: protonet\nbudget: {metatrain_images: 999_000}", {"metatrain", "evaluate"}),
     ("meta: protonet\nseeds: [9]", {"metatrain", "evaluate"}),
 ]
@@ -166,6 +165,21 @@ def test_other_work_has_other_keys(plan_of: PlanOf, text: str, changed: set[str]
         trained = {key for key in keys(one, kind) if one.stages[key].needs or kind == "metatrain"}
         kept = trained & keys(other, kind)
         assert not kept if kind in changed else kept == trained
+
+
+def test_what_a_method_uses_is_in_its_keys_alone(plan_of: PlanOf) -> None:
+    """Test steps count for methods that take them, a policy where there are augmented views."""
+    for text, other, same in (
+        ("meta: protonet", "evaluate: {test_steps: 9}", True),
+        ("meta: maml", "evaluate: {test_steps: 9}", False),
+        ("meta: protonet", "augment: none", True),
+        ("pretext: rotation", "augment: none", True),
+        ("pretext: simclr", "augment: {name: affine, degrees: 5}", False),
+        ("meta: maml\ntasks: instances", "augment: {name: affine, degrees: 5}", False),
+    ):
+        controls = set(plan_of("meta: none").stages)
+        one, two = (set(plan_of(t).stages) - controls for t in (text, f"{text}\n{other}"))
+        assert (one == two) is same
 
 
 def test_test_shots_are_in_a_training_only_when_they_match(plan_of: PlanOf) -> None:

@@ -72,8 +72,8 @@ LABELLED = [
         ["random_init (conv4 width=4)", "random_init (conv4 width=8)"],
     ),
     (
-        "grid: {augment: [none, affine], pretext: [rotation]}",
-        ["rotation + none (none)", "rotation + none (affine)", "random_init"],
+        "grid: {augment: [affine, {name: affine, degrees: 5}, none], pretext: [simclr]}",
+        ["simclr + none (affine)", "simclr + none (affine degrees=5)", "random_init"],
     ),
     (
         "grid: {norm: [running, support], meta: [none]}",

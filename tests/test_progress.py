@@ -128,7 +128,7 @@ def test_off_a_terminal_each_end_is_one_plain_line(plan: Plan, clock: Clock) -> 
         "quickstart: 4 stages to run, 0 need not run",
         "finished pretrain simclr seed 0 in 10 s, loss 0.25 (pretrain 1/2, evaluate 0/2, "
         "0 failed, 10 s elapsed, estimating time left)",
-        "finished evaluate simclr + protonet/5-way 1-shot/seed 0 in 5 s, loss 0.25 "
+        "finished evaluate simclr + protonet/glyphs 5-way 1-shot/seed 0 in 5 s, loss 0.25 "
         "(pretrain 1/2, evaluate 1/2, 0 failed, 15 s elapsed, 15 s left)",
         "quickstart: interrupted after 15 s: 2 done, 0 failed, 2 not run",
     ]

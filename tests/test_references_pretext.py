@@ -131,10 +131,10 @@ def resized(patch: Floats, side: int) -> Floats:
 def test_position_equals_its_description() -> None:
     """The surprise at which of eight neighbours a jittered patch is, beside the centre's."""
     net, x = Linear(2 * SIDE * SIDE, 8, patches=2), images()
-    cell, patch = 6, 4  # a third of 20 pixels; less round(0.25 * 6) = 2 for gap and jitter
+    cell, patch = 6, 4  # a third of 20 pixels; less round(0.25 * 6) = 2, half of them for jitter
     draws = rng()
     which = torch.randint(8, (len(x),), generator=draws)
-    jitters = [torch.randint(3, (len(x), 2), generator=draws).numpy() for _ in range(2)]
+    jitters = [torch.randint(2, (len(x), 2), generator=draws).numpy() for _ in range(2)]
     grid = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2)]
 
     def seen(number: int, place: tuple[int, int], jitter: Floats) -> Floats:

@@ -39,8 +39,8 @@ Specs = dict[StageKind, StageSpec]
 Path_ = Callable[..., Specs]
 
 
-class Stop(Exception):
-    """What interrupts a stage in these tests."""
+class Stop(BaseException):
+    """What interrupts a stage in these tests: like a signal, and no failure of its method."""
 
 
 @pytest.fixture

@@ -35,6 +35,11 @@ class ImageFolder(AbstractData):
     grey: bool = False
     splits: str | None = None
 
+    @property
+    def augment(self) -> str:  # type: ignore[override]  # here it follows from the colours
+        """The policy that suits these images."""
+        return "affine" if self.grey else "crop_jitter"
+
     def read(self, root: Path | None) -> Examples:
         """Read every image of every class."""
         folders, splits = self._layout(root)

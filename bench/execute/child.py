@@ -15,6 +15,8 @@ from bench.stages.perform import perform
 from bench.stages.place import Diverged, Place, settle
 from bench.store import Store
 
+ALIVE = "alive"  # the first word of every process; one that dies before it never began
+
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
@@ -30,6 +32,7 @@ def work(spec: StageSpec, orders: Orders, events: Connection, lifeline: Connecti
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     device = torch.device(orders.device)
+    events.send(ALIVE)
     try:
         settle(device)
         place = Place(

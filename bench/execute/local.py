@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +13,13 @@ from pathlib import Path
 
 import torch
 
-from bench.cell import Event, Failed, Finished, StageSpec
+from bench.cell import Event, Failed, Finished, StageSpec, Started
 from bench.errors import UserError
-from bench.execute.child import Orders, work
+from bench.execute.child import ALIVE, Orders, work
 from bench.execute.protocol import AbstractExecutor
 
-PRELOADED = ["bench.execute.child", "torch._inductor"]  # the second: settle and optimizers import
-# it, which would cost each process 2 to 3 seconds
+# In this order. The last is imported by optimizers, which would cost each process 2 to 3 seconds.
+PRELOADED = ["bench.execute.threads", "bench.execute.child", "torch._inductor"]
 ATTEMPTS = 2  # of a stage whose process dies: a machine under pressure gets one more chance
 
 
@@ -59,6 +58,7 @@ class Local(AbstractExecutor):
             checkpoint_seconds=checkpoint_seconds,
         )
         self._running: dict[str, _Running] = {}
+        self._begun: set[str] = set()  # stages whose process has said that it lives
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOADED)
 
@@ -114,7 +114,7 @@ class Local(AbstractExecutor):
             process=process,
             events=events,
             lifeline=lifeline,
-            deadline=time.monotonic() + self._limit,
+            deadline=float("inf"),
         )
 
     def _collect(self, one: _Running) -> list[Event]:
@@ -122,7 +122,15 @@ class Local(AbstractExecutor):
         found: list[Event] = []
         try:
             while one.events.poll():
-                found.append(one.events.recv())
+                word = one.events.recv()
+                if word == ALIVE:
+                    self._begun.add(one.spec.key)
+                    continue
+                found.append(word)
+                if isinstance(word, Started):  # the wait for another driver's lock is not counted
+                    self._running[one.spec.key] = one = replace(
+                        one, deadline=time.monotonic() + self._limit
+                    )
                 if isinstance(found[-1], Finished | Failed):
                     self._forget(one)
                     return found
@@ -140,6 +148,12 @@ class Local(AbstractExecutor):
         if one.attempt < ATTEMPTS:
             self._start(one.spec, one.attempt + 1)
             return []
+        if one.spec.key not in self._begun:
+            raise UserError(
+                "the program that started this run",
+                "its worker processes end before they begin",
+                'Guard what a script does by `if __name__ == "__main__":`.',
+            )
         code = one.process.exitcode
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         return [
@@ -156,14 +170,13 @@ class Local(AbstractExecutor):
 def _start_server() -> None:
     """Start the server that processes are forked from, deaf to Ctrl-C.
 
-    It would otherwise hear it while it imports, and print a traceback.
+    It would otherwise hear it while it imports, and print a traceback. Here it is only delayed.
     """
-    if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.signal(signal.SIGINT, before)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def parse_workers(asked: str) -> int | None:

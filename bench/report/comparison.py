@@ -155,8 +155,14 @@ def is_floor(group: Group) -> bool:
 def floor_of(group: Group, groups: Sequence[Group]) -> Group | None:
     """Find the random-init control that a group is judged against: its own encoder's, or any."""
     floors = [one for one in groups if is_floor(one)]
-    same = [one for one in floors if one.first.encoder == group.first.encoder]
+    same = [one for one in floors if _encoder(one) == _encoder(group)]
     return next(iter([*same, *floors]), None)
+
+
+def _encoder(group: Group) -> dict[str, Json]:
+    params = group.first.params.items()
+    own = {name: value for name, value in params if name.startswith("encoder.")}
+    return {"name": group.first.encoder, **own}
 
 
 def _judged(

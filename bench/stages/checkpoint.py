@@ -23,12 +23,14 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], note: Json) -> N
     write_atomic(path, pack(tensors, note))
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Json] | None:
-    """Read a checkpoint; None where there is none, or one that another version wrote."""
+def read_checkpoint(path: Path, made: Json) -> tuple[dict[str, Tensor], Json] | None:
+    """Read a checkpoint; None where there is none that the same versions and device wrote."""
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()["note"])
+            note = json.loads(file.metadata()["note"])
+            if note["made"] != made:
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}, note  # noqa: SIM118
     except (FileNotFoundError, SafetensorError, KeyError, TypeError):
         return None
 

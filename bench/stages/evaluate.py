@@ -23,7 +23,7 @@ from bench.stages.engine import (
     over_tasks,
 )
 from bench.stages.model import Model, assemble
-from bench.stages.place import Clock, Diverged, Place, Result, peak_memory
+from bench.stages.place import Clock, Diverged, Place, Result, made_by, peak_memory
 from bench.stages.source import read_part
 from bench.stages.streams import seed_default
 
@@ -93,7 +93,7 @@ class _Examiner:
         bank: Bank,
     ) -> None:
         self._spec, self._meta, self._model = spec, meta, model
-        self.passed_before = 0  # an interruption
+        self._counted = 0
         norm = spec.inputs["norm"]
         frozen = meta.frozen_encoder and norm == "running"
         # Heads on a frozen encoder may leave torch (scikit-learn): they are asked one by one.
@@ -114,14 +114,20 @@ class _Examiner:
     @property
     def passed(self) -> int:
         """Examples passed forward so far; a frozen encoder's are all passed at the beginning."""
-        before = 0 if self._frozen else self.passed_before
-        return before + self._learner.passed * self.at_once
+        return self._learner.passed if self._frozen else self._counted
+
+    def resume(self, passed: int) -> None:
+        """Count on from the examples that were passed before an interruption."""
+        self._counted = passed
 
     def answer(self, first: int, last: int) -> np.ndarray:
         """Return the accuracies [episodes, R] of episodes ``first`` to ``last`` (excluded)."""
         seed_default("evaluate", self._spec.inputs["seed"], first)
         tasks = [self._task(episode) for episode in range(first, last)]
+        before = self._learner.passed
         (scores_ERQN,) = over_tasks(self._scores, tasks, vectorised=self.at_once > 1)
+        traced = len(tasks) if self.at_once > 1 else 1  # tasks that one traced pass stands for
+        self._counted += (self._learner.passed - before) * traced
         if not scores_ERQN.isfinite().all():
             raise Diverged(f"a prediction of test episodes {first} to {last - 1} is not finite")
         right = scores_ERQN.argmax(3) == torch.stack([task.query_y for task in tasks])[:, None]
@@ -179,10 +185,11 @@ def _examine(spec: StageSpec, place: Place, examiner: _Examiner) -> tuple[np.nda
     """Go through the bank, from the checkpoint where there is one; return accuracies, seconds."""
     total = spec.inputs["episodes"]
     path = place.store.partial(spec.key) / "checkpoint.safetensors"
-    found = read_checkpoint(path)
+    made = made_by(place.device)
+    found = read_checkpoint(path, made)
     done = [found[0]["accuracy"].numpy()] if found else []
     count, before = (len(done[0]), found[1]["seconds"]) if found else (0, 0.0)
-    examiner.passed_before = found[1]["passed"] if found else 0
+    examiner.resume(found[1]["passed"] if found else 0)
     place.emit(Started(key=spec.key, step=count, total=total))
     clock, written, told = Clock(before), before, count
     with torch.no_grad():
@@ -197,7 +204,7 @@ def _examine(spec: StageSpec, place: Place, examiner: _Examiner) -> tuple[np.nda
             if clock.seconds() - written > place.checkpoint_seconds:
                 written = clock.seconds()
                 tensors = {"accuracy": torch.from_numpy(np.concatenate(done))}
-                note = {"seconds": written, "passed": examiner.passed}
+                note = {"made": made, "seconds": written, "passed": examiner.passed}
                 write_checkpoint(path, tensors, note)
     return np.concatenate(done), clock.seconds()
 

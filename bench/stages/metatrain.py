@@ -5,7 +5,6 @@ from torch import Tensor
 from bench.catalogue import rebuild
 from bench.cell import StageSpec
 from bench.contract import (
-    AbstractAugment,
     AbstractMetaTrained,
     AbstractTasks,
     Task,
@@ -16,7 +15,7 @@ from bench.stages.checkpoint import pack
 from bench.stages.engine import TASKS_AT_ONCE, Learner, channels_last, over_tasks
 from bench.stages.model import WEIGHTS, assemble
 from bench.stages.place import Place, Result, peak_memory
-from bench.stages.source import Source, read_part
+from bench.stages.source import Source, augmentation, read_part
 from bench.stages.streams import generator, seed_default
 from bench.stages.training import train
 
@@ -24,12 +23,12 @@ from bench.stages.training import train
 def metatrain(spec: StageSpec, place: Place) -> Result:
     """Run one ``metatrain`` stage: trained encoder and head, and the learning curve."""
     inputs = spec.inputs
-    meta, tasks, augment = (rebuild(kind, inputs[kind]) for kind in ("meta", "tasks", "augment"))
+    meta, tasks = rebuild("meta", inputs["meta"]), rebuild("tasks", inputs["tasks"])
     assert isinstance(meta, AbstractMetaTrained)
     assert isinstance(tasks, AbstractTasks)
-    assert isinstance(augment, AbstractAugment)
     part = read_part(inputs["data"])
-    source = Source(part, augment, place.device, labels=tasks.uses_labels)
+    policy = augmentation(inputs["augment"])
+    source = Source(part, policy, place.device, labels=tasks.uses_labels)
     shape = TaskShape(**inputs["task"])
     model = assemble(
         inputs,
@@ -51,8 +50,10 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
             model.network, buffers, inputs["norm"], training=True, vectorised=vectorised
         )
 
+        constant = {name: value.detach() for name, value in params.items()}  # no second tape
+
         def one(task: Task) -> tuple[Tensor, ...]:
-            loss, gradient = meta.meta_gradient(learner, params, task)
+            loss, gradient = meta.meta_gradient(learner, constant, task)
             return loss, *(gradient[name] for name in params)
 
         losses, *gradients = over_tasks(one, drawn, vectorised=vectorised)
@@ -84,12 +85,11 @@ def _draw(
 ) -> Task:
     """Draw task ``number`` of a step; the stream names no meta-algorithm."""
     coordinates = (
-        "task",
         spec.inputs["tasks"]["name"],
         spec.inputs["data"]["digest"],
         spec.inputs["seed"],
         step,
         number,
     )
-    seed_default(*coordinates)
-    return tasks.sample(source, shape, generator(place.device, *coordinates))
+    seed_default("task, default generator", *coordinates)
+    return tasks.sample(source, shape, generator(place.device, "task", *coordinates))

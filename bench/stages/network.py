@@ -36,7 +36,7 @@ class _Norm(nn.Module):
         self.running_var: Tensor
         self.register_buffer("running_mean", norm.running_mean)
         self.register_buffer("running_var", norm.running_var)
-        self.epsilon, self.momentum = norm.eps, norm.momentum or 0.1
+        self.epsilon, self.momentum = norm.eps, norm.momentum
         self.control = control
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class _Norm(nn.Module):
             self.weight,
             self.bias,
             training=statistics != "stored",
-            momentum=self.momentum,
+            momentum=0.1 if self.momentum is None else self.momentum,  # torch's default
             eps=self.epsilon,
         )
 

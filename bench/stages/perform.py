@@ -1,5 +1,6 @@
 """From a spec to a finished stage in the store: the one entrance for executors."""
 
+import shutil
 from collections.abc import Callable, Mapping
 
 from bench.cell import Finished, StageKind, StageSpec
@@ -21,10 +22,16 @@ def perform(spec: StageSpec, place: Place) -> None:
     Raises:
         Exception: whatever the method raises; nothing of the stage is then in the store.
     """
-    with place.store.writing(spec.key):
-        if not place.store.has(spec.kind, spec.key):
+    with place.store.writing(spec.key) as partial:
+        if place.store.has(spec.kind, spec.key):
+            shutil.rmtree(partial)
+        else:
             made = provenance(place.device)
-            result = STAGES[spec.kind](spec, place)
+            try:
+                result = STAGES[spec.kind](spec, place)
+            except Exception:
+                shutil.rmtree(partial)  # its checkpoint holds what led here
+                raise
             manifest = {
                 "kind": spec.kind,
                 "key": spec.key,

@@ -118,6 +118,11 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def made_by(device: torch.device) -> dict[str, Json]:
+    """Describe what a checkpoint must have been written by, for its bits to go on as they were."""
+    return versions() | {"device": device.type}
+
+
 def provenance(device: torch.device) -> dict[str, Json]:
     """Describe the hardware, the versions and the time of this process."""
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()

@@ -7,13 +7,13 @@ from torch import Generator, Tensor
 
 from bench.catalogue import rebuild
 from bench.cell import StageSpec
-from bench.contract import AbstractAugment, AbstractNetwork, AbstractPretext, Tensors
+from bench.contract import AbstractNetwork, AbstractPretext, Tensors
 from bench.stages.checkpoint import chosen, pack, prefixed
 from bench.stages.engine import channels_last
 from bench.stages.model import WEIGHTS, Model, assemble
 from bench.stages.network import part_of
 from bench.stages.place import Place, Result, peak_memory
-from bench.stages.source import Source, read_part
+from bench.stages.source import Source, augmentation, read_part
 from bench.stages.streams import generator, seed_default
 from bench.stages.training import train
 
@@ -41,11 +41,10 @@ class _Network(AbstractNetwork):
 def pretrain(spec: StageSpec, place: Place) -> Result:
     """Run one ``pretrain`` stage: the trained encoder, and its learning curve."""
     inputs = spec.inputs
-    pretext, augment = rebuild("pretext", inputs["pretext"]), rebuild("augment", inputs["augment"])
+    pretext = rebuild("pretext", inputs["pretext"])
     assert isinstance(pretext, AbstractPretext)
-    assert isinstance(augment, AbstractAugment)
     part = read_part(inputs["data"])
-    source = Source(part, augment, place.device, labels=False)
+    source = Source(part, augmentation(inputs["augment"]), place.device, labels=False)
     shape = part.images.shape[1:]
     model = assemble(
         inputs,

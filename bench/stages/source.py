@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from bench.catalogue import rebuild
 from bench.cell import Json
 from bench.contract import AbstractAugment, AbstractSource
 from bench.dataset import Part, open_known
+from bench.stages.streams import generator
 
 
 def read_part(data: Mapping[str, Json]) -> Part:
@@ -20,12 +22,20 @@ class Source(AbstractSource):
     """The training split, as pretext tasks and task sources see it."""
 
     def __init__(
-        self, part: Part, augment: AbstractAugment, device: torch.device, *, labels: bool
+        self, part: Part, augment: AbstractAugment | None, device: torch.device, *, labels: bool
     ) -> None:
-        """Put the examples on the device; without ``labels`` nobody can ask for classes."""
+        """Put the examples on the device.
+
+        Without ``labels`` nobody can ask for classes, and examples are in random order: sorted
+        by class, as they lie on disk, their positions would tell.
+        """
         self.device = device
         self.num_examples = len(part.images)
-        self._x = torch.from_numpy(np.array(part.images)).to(device)
+        x = torch.from_numpy(np.array(part.images))
+        if not labels:
+            order = generator(torch.device("cpu"), "unlabelled order", len(x))
+            x = x[torch.randperm(len(x), generator=order)]
+        self._x = x.to(device)
         self._augment = augment
         self._classes = _classes(part, device) if labels else None
 
@@ -35,6 +45,8 @@ class Source(AbstractSource):
 
     def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
         """Return one view of each example."""
+        if self._augment is None:
+            raise PermissionError("this plug-in does not say augments = True")
         return self._augment(x_BCHW, rng)
 
     def classes(self) -> tuple[Tensor, Tensor]:
@@ -52,3 +64,12 @@ def _classes(part: Part, device: torch.device) -> tuple[Tensor, Tensor]:
         row[:count] = torch.arange(first, first + count)
         first += count
     return members.to(device), counts.to(device)
+
+
+def augmentation(described: Json) -> AbstractAugment | None:
+    """Make the policy that a spec names; None where nothing is augmented."""
+    if described is None:
+        return None
+    policy = rebuild("augment", described)
+    assert isinstance(policy, AbstractAugment)
+    return policy

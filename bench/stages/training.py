@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.cell import Progress, StageSpec, Started
+from bench.cell import Json, Progress, StageSpec, Started
 from bench.contract import AbstractTrained, Tensors
 from bench.stages.checkpoint import chosen, prefixed, read_checkpoint, write_checkpoint
-from bench.stages.place import Clock, Diverged, Place
+from bench.stages.place import Clock, Diverged, Place, made_by
 
 POINTS = 200  # of a learning curve, at most; between two of them a stage is not checkpointed
 
@@ -46,10 +46,10 @@ def train(
     total: int = spec.inputs["budget"]["steps"]
     path = place.store.partial(spec.key) / "checkpoint.safetensors"
     now = _begin(plugin, params, carried)
-    _resume(now, path)
+    _resume(now, path, made_by(place.device))
     place.emit(Started(key=spec.key, step=now.step, total=total))
     clock, written = Clock(now.seconds), now.seconds
-    every, losses = max(1, total // POINTS), []
+    every, losses = -(-total // POINTS), []
     while now.step < total:
         _set_rate(now.optimizer, plugin, now.step / total)
         loss, gradient, now.carried = _carry(step(now.step, now.params, now.carried))
@@ -61,7 +61,7 @@ def train(
             _record(now, spec, place, mean, total)
             now.seconds = clock.seconds()
             if now.seconds - written > place.checkpoint_seconds:
-                _write(now, path)
+                _write(now, path, made_by(place.device))
                 written = now.seconds
     now.seconds = clock.seconds()
     return now
@@ -104,7 +104,7 @@ def _record(now: Training, spec: StageSpec, place: Place, loss: float, total: in
     place.emit(Progress(key=spec.key, step=now.step, total=total, values={"loss": loss}))
 
 
-def _write(now: Training, path: Path) -> None:
+def _write(now: Training, path: Path, made: Json) -> None:
     moments = {
         f"{number}.{name}": value
         for number, state in now.optimizer.state_dict()["state"].items()
@@ -116,14 +116,14 @@ def _write(now: Training, path: Path) -> None:
         | prefixed(now.carried, "carried/")
         | prefixed(moments, "optimizer/")
     )
-    note = {"step": now.step, "seconds": now.seconds, "curve": now.curve}
+    note = {"made": made, "step": now.step, "seconds": now.seconds, "curve": now.curve}
     write_checkpoint(path, tensors, note)
 
 
-def _resume(now: Training, path: Path) -> None:
+def _resume(now: Training, path: Path, made: Json) -> None:
     """Take over a checkpoint in place, in the memory format that training began with."""
-    found = read_checkpoint(path)
-    if found is None:
+    found = read_checkpoint(path, made)
+    if found is None or chosen(found[0], "params/").keys() != now.params.keys():
         return
     tensors, note = found
     with torch.no_grad():

@@ -56,7 +56,7 @@ def test_why_names_the_inputs_that_changed(synthetic: Make) -> None:
     synthetic().build()
     plan, store = synthetic(episodes=20, missing=frozenset({"simclr + none"})).build()
 
-    text = why_text(plan, store, find_cell(plan, "simclr + none/5-way 1-shot/seed 0"))
+    text = why_text(plan, store, find_cell(plan, "simclr + none/glyphs 5-way 1-shot/seed 0"))
 
     pretrain, evaluate, change = text.splitlines()[1:]
     assert "cached" in pretrain
@@ -70,8 +70,8 @@ def test_why_tells_failed_from_never_run(synthetic: Make) -> None:
     broken = frozenset({("simclr + maml", 1, 0)})
     plan, store = synthetic(broken=broken, missing=frozenset({"random_init"})).build()
 
-    failed = why_text(plan, store, find_cell(plan, "simclr + maml/5-way 1-shot/seed 0"))
-    never = why_text(plan, store, find_cell(plan, "random_init/5-way 1-shot/seed 0"))
+    failed = why_text(plan, store, find_cell(plan, "simclr + maml/glyphs 5-way 1-shot/seed 0"))
+    never = why_text(plan, store, find_cell(plan, "random_init/glyphs 5-way 1-shot/seed 0"))
 
     assert "failed once: NaN in the loss" in failed
     assert never.splitlines()[1].endswith("never run")
@@ -82,4 +82,4 @@ def test_an_unknown_cell_is_answered_with_near_ones(synthetic: Make) -> None:
     plan, _ = synthetic().build()
 
     with pytest.raises(UserError, match="Did you mean simclr"):
-        find_cell(plan, "simclr + maml/5-way 1-shot/seed 7")
+        find_cell(plan, "simclr + maml/glyphs 5-way 1-shot/seed 7")
