@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from bench.catalogue import KINDS, entries
 from bench.dataset import Facts, facts, find_root, open_dataset
 from bench.errors import UserError
 from bench.plan import Plan, make_plan
@@ -222,8 +223,14 @@ def serve_ui(results: Path, port: int) -> NoReturn:
 
 
 def schema_json() -> str:
-    """Return the JSON schema of suites."""
-    return json.dumps(schema(), indent=1)
+    """Return the JSON schema of suites; editors offer the plug-ins that are installed."""
+    known = schema()
+    for form in (known, *known["$defs"].values()):
+        for kind in KINDS:
+            if kind in form.get("properties", {}):
+                names = {*entries(kind)} | ({"none"} if kind == "pretext" else set())
+                form["properties"][kind]["examples"] = sorted(names)
+    return json.dumps(known, indent=1)
 
 
 def load(suite: str | Path, **options: object) -> "pd.DataFrame":
