@@ -11,13 +11,12 @@ from bench.contract import (
     TaskShape,
     Tensors,
 )
-from bench.stages.checkpoint import pack
 from bench.stages.engine import TASKS_AT_ONCE, Learner, channels_last, over_tasks
-from bench.stages.model import WEIGHTS, assemble
-from bench.stages.place import Place, Result, peak_memory
+from bench.stages.model import assemble
+from bench.stages.place import Place, Result
 from bench.stages.source import Source, augmentation, read_part
 from bench.stages.streams import generator, seed_default
-from bench.stages.training import train
+from bench.stages.training import train, trained
 
 
 def metatrain(spec: StageSpec, place: Place) -> Result:
@@ -61,17 +60,7 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
         return losses.mean(), mean, buffers
 
     done = train(spec, place, meta, model.params, model.buffers, step)
-    return Result(
-        metrics={"loss": done.curve["loss"][-1]},
-        curve=done.curve,
-        cost={
-            "seconds": done.seconds,
-            "examples": inputs["budget"]["examples"],
-            "peak_memory_bytes": peak_memory(place.device),
-            "parameters": model.num_parameters,
-        },
-        files={WEIGHTS: pack({**done.params, **done.carried})},
-    )
+    return trained(spec, place, done, {**done.params, **done.carried}, model.num_parameters)
 
 
 def _draw(

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from bench.catalogue import rebuild
 from bench.cell import Json
 from bench.contract import AbstractEncoder, Shape
+from bench.stages.checkpoint import WEIGHTS
 from bench.stages.network import Network, build_encoder, part_of, width_of
 from bench.stages.place import Place
 from bench.stages.streams import seed_default
-
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,14 @@ from torch import Generator, Tensor
 from bench.catalogue import rebuild
 from bench.cell import StageSpec
 from bench.contract import AbstractNetwork, AbstractPretext, Tensors
-from bench.stages.checkpoint import chosen, pack, prefixed
+from bench.stages.checkpoint import chosen, prefixed
 from bench.stages.engine import channels_last
-from bench.stages.model import WEIGHTS, Model, assemble
+from bench.stages.model import Model, assemble
 from bench.stages.network import part_of
-from bench.stages.place import Place, Result, peak_memory
+from bench.stages.place import Place, Result
 from bench.stages.source import Source, augmentation, read_part
 from bench.stages.streams import generator, seed_default
-from bench.stages.training import train
+from bench.stages.training import train, trained
 
 
 class _Network(AbstractNetwork):
@@ -74,18 +74,9 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
     first = pretext.state(_Network(model, model.params, model.buffers, source))
     carried = prefixed(model.buffers, "buffer/") | prefixed(first, "state/")
     done = train(spec, place, pretext, model.params, carried, step)
-    trained = part_of(done.params, "encoder") | part_of(chosen(done.carried, "buffer/"), "encoder")
-    return Result(
-        metrics={"loss": done.curve["loss"][-1]},
-        curve=done.curve,
-        cost={
-            "seconds": done.seconds,
-            "examples": inputs["budget"]["examples"],
-            "peak_memory_bytes": peak_memory(place.device),
-            "parameters": model.num_parameters,
-        },
-        files={WEIGHTS: pack(trained)},
-    )
+    buffers = chosen(done.carried, "buffer/")
+    encoder = part_of(done.params, "encoder") | part_of(buffers, "encoder")
+    return trained(spec, place, done, encoder, model.num_parameters)
 
 
 class _Batches:

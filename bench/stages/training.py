@@ -9,8 +9,15 @@ from torch import Tensor
 
 from bench.cell import Json, Progress, StageSpec, Started
 from bench.contract import AbstractTrained, Tensors
-from bench.stages.checkpoint import chosen, prefixed, read_checkpoint, write_checkpoint
-from bench.stages.place import Clock, Diverged, Place, made_by
+from bench.stages.checkpoint import (
+    WEIGHTS,
+    chosen,
+    pack,
+    prefixed,
+    read_checkpoint,
+    write_checkpoint,
+)
+from bench.stages.place import Clock, Diverged, Place, Result, made_by, peak_memory
 
 POINTS = 200  # of a learning curve, at most; between two of them a stage is not checkpointed
 
@@ -65,6 +72,23 @@ def train(
                 written = now.seconds
     now.seconds = clock.seconds()
     return now
+
+
+def trained(
+    spec: StageSpec, place: Place, done: Training, weights: Tensors, num_parameters: int
+) -> Result:
+    """Return the result of a training stage: its weights, last loss, curve and cost."""
+    return Result(
+        metrics={"loss": done.curve["loss"][-1]},
+        curve=done.curve,
+        cost={
+            "seconds": done.seconds,
+            "examples": spec.inputs["budget"]["examples"],
+            "peak_memory_bytes": peak_memory(place.device),
+            "parameters": num_parameters,
+        },
+        files={WEIGHTS: pack(weights)},
+    )
 
 
 def _begin(
