@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bench.contract import AbstractPlugin
 
-KINDS = ("pretext", "meta", "tasks", "encoder", "data", "augment")
+KINDS = ("pretext", "init", "meta", "tasks", "encoder", "data", "augment")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +129,7 @@ def _checked(found: object, kind: str, where: str) -> type["AbstractPlugin"]:
 
     base: type[contract.AbstractPlugin] = {
         "pretext": contract.AbstractPretext,
+        "init": contract.AbstractInit,
         "meta": contract.AbstractMeta,
         "tasks": contract.AbstractTasks,
         "encoder": contract.AbstractEncoder,
@@ -176,6 +177,7 @@ def build(kind: str, name: str, params: Mapping[str, Json], where: str) -> "Abst
 
     find(kind, name, where)
     cls = load_class(kind, name)
+    _check_extra(cls, where)
     try:
         return _adapter(cls).validate_json(json.dumps(params))
     except ValidationError as error:
@@ -194,13 +196,31 @@ def build(kind: str, name: str, params: Mapping[str, Json], where: str) -> "Abst
         raise UserError(where, str(error), f"See `bench list {kind}/{name}`.") from error
 
 
+def _check_extra(cls: type["AbstractPlugin"], where: str) -> None:
+    extra = cls.extra
+    if extra is not None and importlib.util.find_spec(extra) is None:
+        works = f"See `Extras` in the README: uv pip install 'meta-ssl-bench[{extra}]'."
+        raise UserError(where, f"{extra}, which this plug-in needs, is not installed", works)
+
+
 def resolved(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:
-    """Describe a plug-in as the keys hold it: name, revision, every parameter with its value."""
+    """Describe a plug-in as the keys hold it: name, revision, every parameter with its value.
+
+    A field that came later is left out at the value that means what was meant without it.
+    """
+    params = parameters(plugin)
+    later = {key for key, value in plugin.added.items() if params[key] == value}
     return {
         "name": name,
         "revision": plugin.revision,
-        "params": _adapter(type(plugin)).dump_python(plugin, mode="json"),
+        "params": {key: value for key, value in params.items() if key not in later},
     }
+
+
+def parameters(plugin: "AbstractPlugin") -> dict[str, Json]:
+    """Return every parameter of a plug-in with its value, as JSON."""
+    params: dict[str, Json] = _adapter(type(plugin)).dump_python(plugin, mode="json")
+    return params
 
 
 @cache
@@ -225,9 +245,11 @@ def card(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:
     return {
         "summary": (inspect.getdoc(type(plugin)) or "").split("\n")[0],
         "reference": plugin.reference,
+        "revision": plugin.revision,
         "package": entries(kind)[name].package,
         "claims": claims,
-        **resolved(kind, name, plugin),
+        "name": name,
+        "params": parameters(plugin),
     }
 
 

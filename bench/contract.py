@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field
 from torch import Generator, Tensor, nn
 
 Tensors = Mapping[str, Tensor]
-Norm = Literal["running", "support", "transductive"]
+Norm = Literal["running", "support", "transductive", "group"]
 Loss = Callable[[Tensors], Tensor]
 AtLeastTwo = Annotated[int, Field(ge=2)]
 Shape = tuple[int, ...]  # of one example, without the batch: (C, H, W) for images
@@ -60,6 +60,10 @@ class AbstractPlugin(ABC):
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
     reference: ClassVar[str]  # "arXiv:1703.03400" or "doi:10...": the bibliography is made from it
     revision: ClassVar[int] = 1  # raised when the method's numbers change on purpose
+    extra: ClassVar[str | None] = None  # a module that it needs, and the extra that brings it
+    added: ClassVar[Mapping[str, object]] = {}
+    """Fields that came later, and the value under which keys leave them out: earlier results,
+    made when there was no such field, then stay valid."""
 
     def declines(self, setting: Setting) -> str | None:
         """Return why this combination makes no sense, or None; the plan prints the reason."""
@@ -142,8 +146,8 @@ class AbstractNetwork(ABC):
         """Return features [B, D]."""
 
     @abstractmethod
-    def head(self, z_BD: Tensor) -> Tensor:
-        """Apply the layers that the pretext's ``head`` built."""
+    def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
+        """Apply the layers that the pretext's ``head`` built, or one child module of them."""
 
     @abstractmethod
     def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
@@ -157,6 +161,21 @@ class AbstractNetwork(ABC):
     @abstractmethod
     def params(self) -> Tensors:
         """What is being trained: ``encoder.*`` and ``head.*``."""
+
+
+class AbstractInit(AbstractTrained):
+    """Pre-training on the labels of the training split, as a start for what follows."""
+
+    augments: ClassVar[bool] = False  # it calls ``net.augment``
+    batch_size: int
+
+    @abstractmethod
+    def head(self, width: int, classes: int) -> nn.Module:
+        """Return the layers on top of ``width`` features; the engine seeds their initialisation."""
+
+    @abstractmethod
+    def loss(self, net: AbstractNetwork, x_BCHW: Tensor, label_B: Tensor, rng: Generator) -> Tensor:
+        """Return a scalar loss; labels are in [0, classes)."""
 
 
 class AbstractPretext(AbstractTrained):
@@ -243,7 +262,8 @@ class AbstractTasks(AbstractPlugin):
 class AbstractLearner(ABC):
     """The encoder and the head of a meta-algorithm, as functions of their parameters.
 
-    ``params`` holds ``encoder.*`` and ``head.*``. Whose batch statistics are used is the
+    ``params`` holds ``encoder.*``, ``head.*``, and ``meta.*`` (what the method's ``learned``
+    returned). Whose batch statistics are used is the
     suite's choice (``norm``), made here and never by a method.
     """
 
@@ -265,7 +285,7 @@ class AbstractLearner(ABC):
     def gradient(
         self, loss: Loss, params: Tensors, *, differentiable: bool = False
     ) -> tuple[Tensor, Tensors]:
-        """Return the loss and its gradient with respect to ``params``.
+        """Return the loss and its gradient with respect to ``params``, all of them or any others.
 
         ``differentiable``: the gradient is itself a function of ``params`` that an outer
         ``gradient`` sees through (second order); else it is a constant.
@@ -278,6 +298,12 @@ class AbstractMeta(AbstractPlugin):
     norm: ClassVar[Norm] = "support"  # the default mode for this method
     transductive: ClassVar[bool] = False  # a prediction depends on the other queries
     frozen_encoder: ClassVar[bool] = False  # at test the encoder is only embedded with, unchanged
+    vectorises: ClassVar[bool] = True  # vmap may trace it; False for what leaves torch.func
+
+    @property
+    def test_steps(self) -> int | None:
+        """Steps of adaptation at test, where the method fixes them; None: the suite's."""
+        return None
 
     @abstractmethod
     def adapt(
@@ -305,6 +331,13 @@ class AbstractMetaTrained(AbstractMeta, AbstractTrained):
     def head(self, width: int, ways: int) -> nn.Module:
         """Return trained layers on top of ``width`` features; the engine seeds them."""
         return nn.Identity()
+
+    def learned(self, params: Tensors) -> Tensors:
+        """Return what is meta-trained beside encoder and head, such as rates of inner steps.
+
+        It is given ``encoder.*`` and ``head.*``; what it names ``x`` comes back as ``meta.x``.
+        """
+        return {}
 
     @abstractmethod
     def meta_gradient(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from bench.catalogue import parameters
 from bench.cell import Cell, Json, StageKind, StageSpec
 from bench.suite import Evaluate
 from bench.variant import Variant
@@ -88,7 +89,7 @@ def _evaluate(
         "shots": shots,
         "queries": evaluate.queries,
         "episodes": evaluate.episodes,
-        "readouts": [0] if meta.frozen_encoder else readouts(evaluate.test_steps),
+        "readouts": readouts(evaluate.test_steps if meta.test_steps is None else meta.test_steps),
         "needs": {trained: _key(specs, trained)},
     }
     return StageSpec(kind="evaluate", inputs=_common(variant, "evaluate", "test", seed) | inputs)
@@ -117,9 +118,8 @@ def _params(variant: Variant, specs: Mapping[str, StageSpec]) -> dict[str, Json]
     """Return every resolved parameter of a cell by its dotted name."""
     flat: dict[str, Json] = {"selection": variant.selection}
     for axis in variant.plugins:
-        described = variant.described(axis)
-        assert described is not None
-        flat |= {f"{axis}.{key}": value for key, value in described["params"].items()}
+        params = parameters(variant.plugins[axis])
+        flat |= {f"{axis}.{key}": value for key, value in params.items()}
     for kind in variant.phases:
         flat |= {f"{kind}.{key}": value for key, value in specs[kind].inputs["budget"].items()}
     if "metatrain" in specs:

@@ -33,7 +33,7 @@ def _double() -> Iterator[None]:
 
 def network(encoder: nn.Module, head: nn.Module) -> tuple[Network, Tensors, dict[str, Tensor]]:
     """Return a network and its tensors, parameters moved off their special first values."""
-    built = Network(encoder, head, channels_last=False)
+    built = Network(encoder, head, channels_last=False, grouped=False)
     params, buffers = built.tensors(torch.device("cpu"))
     return built, {name: p + 0.1 * torch.randn_like(p) for name, p in params.items()}, buffers
 

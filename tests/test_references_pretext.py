@@ -42,8 +42,9 @@ class Linear(AbstractNetwork):
         """Return linear features."""
         return x_BCHW.flatten(1) @ self.encoder
 
-    def head(self, z_BD: Tensor) -> Tensor:
+    def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
         """Return linear scores."""
+        assert child is None
         return z_BD @ self.top
 
     def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:

@@ -7,12 +7,23 @@ import inspect
 from collections.abc import Mapping
 from types import ModuleType
 
-from bench.conformance import augment, data, encoder, form, meta, metatrain, pretext, tasks
+from bench.conformance import (
+    augment,
+    data,
+    encoder,
+    form,
+    init,
+    meta,
+    metatrain,
+    pretext,
+    tasks,
+)
 from bench.conformance.subject import Check, Subject
 from bench.contract import AbstractMetaTrained
 
 OF_KIND: Mapping[str, ModuleType] = {
     "pretext": pretext,
+    "init": init,
     "meta": meta,
     "tasks": tasks,
     "encoder": encoder,

@@ -21,7 +21,9 @@ class _Built:
         assert isinstance(subject.plugin, AbstractEncoder)
         self.shape: Shape = setting_for(subject.plugin, "running").shape
         self.body = build_encoder(subject.plugin, self.shape, "conformance")
-        self._network = Network(self.body, nn.Identity(), channels_last=channels_last)
+        self._network = Network(
+            self.body, nn.Identity(), channels_last=channels_last, grouped=False
+        )
         self.params, self._buffers = self._network.tensors(CPU)
 
     def __call__(self, x: Tensor, statistics: Statistics = "stored") -> Tensor:

@@ -78,12 +78,10 @@ def _scene(subject: Subject, norm: Norm | None = None) -> _Scene:
     # Under transductive norm everything depends on all queries, whatever the method.
     norm = norm or ("support" if meta.norm == "transductive" else meta.norm)
     shape = setting_for(meta, norm, tasks=isinstance(meta, AbstractMetaTrained)).shape
-    trial = small(
-        shape,
-        lambda width: (
-            meta.head(width, SHAPE.ways) if isinstance(meta, AbstractMetaTrained) else nn.Identity()
-        ),
-    )
+    if isinstance(meta, AbstractMetaTrained):
+        trial = small(shape, lambda width: meta.head(width, SHAPE.ways), meta.learned)
+    else:
+        trial = small(shape, lambda width: nn.Identity())
     return _Scene(meta=meta, trial=trial, task=task_of(SHAPE, shape), norm=norm)
 
 
@@ -117,11 +115,12 @@ def adaptation_is_pure(subject: Subject) -> None:
         trajectory = scene.trajectory(STEPS)
     unchanged.require("adapt()")
     for params in trajectory:
+        shapes = {name: value.shape for name, value in params.items()}
         require(
-            {name: value.shape for name, value in params.items()}
-            == {name: value.shape for name, value in scene.trial.params.items()},
-            "adapt() yields parameters of other names or shapes than it was given",
-            "Yield a mapping with every name of params, the ones that stay as they are too.",
+            shapes | {name: value.shape for name, value in scene.trial.params.items()} == shapes,
+            "adapt() yields parameters without some that it was given, or of other shapes",
+            "Yield a mapping with every name of params, the ones that stay as they are too; it may"
+            " hold more.",
         )
         require(
             all(value.isfinite().all() for value in params.values()),
@@ -228,10 +227,11 @@ def the_encoder_is_frozen_as_claimed(subject: Subject) -> None:
             query_x=learner.embed(scene.trial.params, scene.task.query_x),
         )
         ordinary = scene.scores(scene.adapted())
+        features = FeatureLearner(scene.trial.network, scene.trial.fresh_buffers())
         try:
-            params = scene.adapted(embedded, FeatureLearner())
-            from_features = scene.scores(params, embedded, FeatureLearner())
-        except TypeError as error:
+            params = scene.adapted(embedded, features)
+            from_features = scene.scores(params, embedded, features)
+        except (TypeError, RuntimeError) as error:
             mend = "Say frozen_encoder: ClassVar[bool] = False."
             raise Fault(f"it says frozen_encoder, but fails on features: {error}", mend) from error
     require(
@@ -264,10 +264,10 @@ def labels_are_only_names(subject: Subject) -> None:
 
 
 def tests_can_be_batched(subject: Subject) -> None:
-    """Unless ``frozen_encoder``, a loop over test tasks and torch.func.vmap predict the same."""
+    """If it says ``vectorises``, a loop over test tasks and torch.func.vmap predict the same."""
     assert isinstance(subject.plugin, AbstractMeta)
-    if subject.plugin.frozen_encoder:
-        return  # its heads are cheap, and the engine loops over them
+    if not subject.plugin.vectorises:
+        return
     with precision(torch.float64):
         scene = _scene(subject, "support")
         shape = scene.task.query_x.shape[1:]
@@ -276,7 +276,10 @@ def tests_can_be_batched(subject: Subject) -> None:
         try:
             together = _predictions(scene, tasks, vectorised=True)
         except RuntimeError as error:
-            mend = "Avoid .item(), indexing by a mask, in-place operations and branches on values."
+            mend = (
+                "Avoid .item(), indexing by a mask, in-place operations and branches on values; or"
+                " say vectorises: ClassVar[bool] = False."
+            )
             raise Fault(f"it fails under torch.func.vmap: {str(error)[:160]}", mend) from error
     require(
         close(apart, together, SLACK),

@@ -53,7 +53,7 @@ def _scene(subject: Subject, norm: Norm | None = None) -> _Scene:
     shape = setting.task
     return _Scene(
         meta=meta,
-        trial=small(setting.shape, lambda width: meta.head(width, shape.ways)),
+        trial=small(setting.shape, lambda width: meta.head(width, shape.ways), meta.learned),
         shape=shape,
         example_shape=setting.shape,
         norm=norm,
@@ -205,7 +205,10 @@ def examples_are_counted(subject: Subject) -> None:
 
 
 def tasks_can_be_batched(subject: Subject) -> None:
-    """A loop over tasks and torch.func.vmap, by which a GPU runs them, give one result."""
+    """If it says ``vectorises``, a loop over tasks and torch.func.vmap give one result."""
+    assert isinstance(subject.plugin, AbstractMetaTrained)
+    if not subject.plugin.vectorises:
+        return
     with precision(torch.float64):
         scene = _scene(subject, "support")
         tasks = [scene.task(name) for name in ("first", "second", "third")]
@@ -215,7 +218,8 @@ def tasks_can_be_batched(subject: Subject) -> None:
         except RuntimeError as error:
             mend = (
                 "Differentiate with learner.gradient, and avoid .item(), indexing by a mask,"
-                " in-place operations and branches on values."
+                " in-place operations and branches on values; or say"
+                " vectorises: ClassVar[bool] = False."
             )
             raise Fault(f"it fails under torch.func.vmap: {str(error)[:160]}", mend) from error
     require(

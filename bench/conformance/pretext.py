@@ -27,8 +27,8 @@ class _Network(AbstractNetwork):
         self.encoded += len(x_BCHW)
         return self._trial.network.encode(self._params, self._buffers, x_BCHW, "learned")
 
-    def head(self, z_BD: Tensor) -> Tensor:
-        return self._trial.network.head(self._params, self._buffers, z_BD, "learned")
+    def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
+        return self._trial.network.head(self._params, self._buffers, z_BD, "learned", child)
 
     def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
         noise = torch.rand(x_BCHW.shape, generator=rng, dtype=torch.float32)

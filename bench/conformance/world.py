@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.conformance.subject import Fault
-from bench.contract import AbstractPlugin, Norm, Setting, Shape, Task, TaskShape
+from bench.contract import AbstractPlugin, Norm, Setting, Shape, Task, TaskShape, Tensors
+from bench.stages.checkpoint import prefixed
 from bench.stages.engine import Learner
 from bench.stages.network import Network, width_of
 from bench.stages.streams import generator, seed_default
@@ -98,14 +99,20 @@ class Small:
         )
 
 
-def small(shape: Shape, head: Callable[[int], nn.Module]) -> Small:
+def small(
+    shape: Shape,
+    head: Callable[[int], nn.Module],
+    learned: Callable[[Tensors], Tensors] | None = None,
+) -> Small:
     """Build a network that is smooth everywhere: finite differences meet no kink."""
     seed_default("conformance", "encoder")
     encoder = _encoder(shape).to(torch.get_default_dtype())
     width = width_of(encoder, shape)
     seed_default("conformance", "head")
-    network = Network(encoder, head(width).to(torch.get_default_dtype()), channels_last=False)
+    top = head(width).to(torch.get_default_dtype())
+    network = Network(encoder, top, channels_last=False, grouped=False)
     params, buffers = network.tensors(CPU)
+    params |= prefixed(learned(params), "meta.") if learned else {}
     return Small(network=network, params=params, buffers=buffers)
 
 

@@ -27,8 +27,14 @@ class NoMeta(AbstractMeta):
     reference: ClassVar[str] = "arXiv:2003.11539"
     norm: ClassVar[Norm] = "running"
     frozen_encoder: ClassVar[bool] = True
+    vectorises: ClassVar[bool] = False  # scikit-learn is not torch
     head: Literal["prototypes", "neighbour", "logistic"] = "prototypes"
     regularisation: PositiveFloat = 1.0  # scikit-learn's C of the logistic head; Tian et al. (2020)
+
+    @property
+    def test_steps(self) -> int:
+        """None are taken."""
+        return 0
 
     def adapt(
         self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor

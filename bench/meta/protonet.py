@@ -45,6 +45,11 @@ class Protonet(AbstractMetaTrained):
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 15  # section 3.2
 
+    @property
+    def test_steps(self) -> int:
+        """None are taken."""
+        return 0
+
     def declines(self, setting: Setting) -> str | None:
         """The loss is over queries."""
         if setting.task and setting.task.queries < 1:

@@ -73,21 +73,7 @@ class Learner(AbstractLearner):
         self, loss: Loss, params: Tensors, *, differentiable: bool = False
     ) -> tuple[Tensor, Tensors]:
         """Return the loss and its gradient, as a constant or as a function of ``params``."""
-        if self._vectorised:
-            gradient, value = grad_and_value(loss)(dict(params))
-            if differentiable:
-                return value, gradient
-            return value.detach(), {name: g.detach() for name, g in gradient.items()}
-        if not differentiable:
-            params = {name: p.detach().requires_grad_() for name, p in params.items()}
-        with torch.enable_grad():
-            value = loss(params)
-            gradients = torch.autograd.grad(
-                value, tuple(params.values()), create_graph=differentiable, materialize_grads=True
-            )
-        return value if differentiable else value.detach(), dict(
-            zip(params, gradients, strict=True)
-        )
+        return _gradient(loss, params, differentiable=differentiable, traced=self._vectorised)
 
     def _alone(self) -> Statistics:
         if self._norm != "running":
@@ -97,6 +83,10 @@ class Learner(AbstractLearner):
 
 class FeatureLearner(AbstractLearner):
     """A learner whose examples are features already: for methods that leave the encoder alone."""
+
+    def __init__(self, network: Network, buffers: Tensors) -> None:
+        """Take the network for its head, which is tested as it was trained."""
+        self._network, self._buffers = network, buffers
 
     def embed(self, params: Tensors, x_BCHW: Tensor) -> Tensor:
         """Return the features as they are."""
@@ -109,14 +99,33 @@ class FeatureLearner(AbstractLearner):
         return support_x, query_x
 
     def head(self, params: Tensors, z_BD: Tensor) -> Tensor:
-        """Refuse: such a method has no head on the features that was trained with it."""
-        raise TypeError("a method that is frozen_encoder at test uses no head of the network")
+        """Apply the method's head."""
+        return self._network.head(params, self._buffers, z_BD, "stored")
 
     def gradient(
         self, loss: Loss, params: Tensors, *, differentiable: bool = False
     ) -> tuple[Tensor, Tensors]:
-        """Refuse: such a method adapts nothing."""
-        raise TypeError("a method that is frozen_encoder at test takes no gradient steps")
+        """Return the loss and its gradient, as a constant or as a function of ``params``."""
+        return _gradient(loss, params, differentiable=differentiable, traced=False)
+
+
+def _gradient(
+    loss: Loss, params: Tensors, *, differentiable: bool, traced: bool
+) -> tuple[Tensor, Tensors]:
+    """Differentiate by torch.func under vmap, else by autograd, which is faster."""
+    if traced:
+        gradient, value = grad_and_value(loss)(dict(params))
+        if differentiable:
+            return value, gradient
+        return value.detach(), {name: g.detach() for name, g in gradient.items()}
+    if not differentiable:
+        params = {name: p.detach().requires_grad_() for name, p in params.items()}
+    with torch.enable_grad():
+        value = loss(params)
+        gradients = torch.autograd.grad(
+            value, tuple(params.values()), create_graph=differentiable, materialize_grads=True
+        )
+    return value if differentiable else value.detach(), dict(zip(params, gradients, strict=True))
 
 
 def over_tasks(

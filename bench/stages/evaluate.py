@@ -39,12 +39,14 @@ def evaluate(spec: StageSpec, place: Place) -> Result:
     assert isinstance(meta, AbstractMeta)
     part = read_part(inputs["data"])
     bank = _bank(spec, part)
+    trained = meta if isinstance(meta, AbstractMetaTrained) else None
     model = assemble(
         inputs,
         place,
         part.images.shape[1:],
-        lambda width: _head(meta, width, inputs["ways"]),
+        lambda width: trained.head(width, inputs["ways"]) if trained else nn.Identity(),
         inputs["meta"]["name"],
+        trained.learned if trained else None,
         channels_last=channels_last(place.device, second_order=False),
     )
     examiner = _Examiner(spec, place, meta, model, part, bank)
@@ -76,10 +78,6 @@ def _bank(spec: StageSpec, part: Part) -> Bank:
     )
 
 
-def _head(meta: AbstractMeta, width: int, ways: int) -> nn.Module:
-    return meta.head(width, ways) if isinstance(meta, AbstractMetaTrained) else nn.Identity()
-
-
 class _Examiner:
     """Answers the episodes of a bank; E episodes, R read-outs, K shots, N ways, Q queries."""
 
@@ -95,9 +93,8 @@ class _Examiner:
         self._spec, self._meta, self._model = spec, meta, model
         self._counted = 0
         norm = spec.inputs["norm"]
-        frozen = meta.frozen_encoder and norm == "running"
-        # Heads on a frozen encoder may leave torch (scikit-learn): they are asked one by one.
-        self.at_once = 1 if meta.frozen_encoder else TASKS_AT_ONCE[place.device.type]
+        frozen = meta.frozen_encoder and norm in ("running", "group")
+        self.at_once = TASKS_AT_ONCE[place.device.type] if meta.vectorises and not frozen else 1
         self._learner = Learner(
             model.network,
             model.buffers,
@@ -105,6 +102,7 @@ class _Examiner:
             training=False,
             vectorised=self.at_once > 1,
         )
+        self._features = FeatureLearner(model.network, model.buffers)
         x = torch.from_numpy(np.array(part.images)).to(place.device)
         self._x = self._embed_all(x) if frozen else x
         self._frozen = frozen
@@ -135,7 +133,7 @@ class _Examiner:
 
     def _scores(self, task: Task) -> tuple[Tensor]:
         """Return the scores [R, queries, N] of one task after each read-out of steps."""
-        learner: AbstractLearner = FeatureLearner() if self._frozen else self._learner
+        learner: AbstractLearner = self._features if self._frozen else self._learner
         trajectory = self._meta.adapt(learner, self._model.params, task.support_x, task.support_y)
         return (
             torch.stack(

@@ -35,9 +35,11 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
         part.images.shape[1:],
         lambda width: meta.head(width, shape.ways),
         inputs["meta"]["name"],
+        meta.learned,
         channels_last=channels_last(place.device, second_order=meta.second_order),
     )
-    vectorised = TASKS_AT_ONCE[place.device.type] > 1 and inputs["norm"] != "running"
+    at_once = TASKS_AT_ONCE[place.device.type] if meta.vectorises else 1
+    vectorised = at_once > 1 and inputs["norm"] != "running"  # which moves its statistics in place
 
     def step(number: int, params: Tensors, carried: Tensors) -> tuple[Tensor, Tensors, Tensors]:
         drawn = [

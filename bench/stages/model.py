@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from bench.catalogue import rebuild
 from bench.cell import Json
-from bench.contract import AbstractEncoder, Shape
-from bench.stages.checkpoint import WEIGHTS
+from bench.contract import AbstractEncoder, Shape, Tensors
+from bench.stages.checkpoint import WEIGHTS, prefixed
 from bench.stages.network import Network, build_encoder, part_of, width_of
 from bench.stages.place import Place
 from bench.stages.streams import seed_default
@@ -36,13 +36,15 @@ def assemble(
     shape: Shape,
     head: Callable[[int], nn.Module],
     head_name: str,
+    learned: Callable[[Tensors], Tensors] | None = None,
     *,
     channels_last: bool,
 ) -> Model:
     """Build encoder and head; take over what the needed stage has trained of them.
 
     The encoder's weights come from ("init", encoder, seed), which names no method: methods
-    start from the same ones. ``head`` gets the encoder's width.
+    start from the same ones. ``head`` gets the encoder's width; ``learned`` encoder and head, and
+    returns what is trained beside them as ``meta.*``.
     """
     encoder = rebuild("encoder", inputs["encoder"])
     assert isinstance(encoder, AbstractEncoder)
@@ -50,8 +52,14 @@ def assemble(
     body = build_encoder(encoder, shape, "encoder", inputs["encoder"]["name"], seed)
     width = width_of(body, shape)
     seed_default("init", "head", head_name, seed)
-    network = Network(body, head(width).to(torch.get_default_dtype()), channels_last=channels_last)
+    network = Network(
+        body,
+        head(width).to(torch.get_default_dtype()),
+        channels_last=channels_last,
+        grouped=inputs["norm"] == "group",
+    )
     params, buffers = network.tensors(place.device)
+    params |= prefixed(learned(params), "meta.") if learned else {}
     for kind, key in inputs["needs"].items():
         if key is not None:
             trained = network.placed(load(place.store.read(kind, key, WEIGHTS)), place.device)

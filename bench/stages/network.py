@@ -1,8 +1,9 @@
 """The encoder and a head as functions of their tensors, with batch statistics under control."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,6 +14,8 @@ from torch.func import functional_call
 from bench.contract import AbstractEncoder, Shape, Tensors
 from bench.seeds import Coordinate
 from bench.stages.streams import seed_default
+
+CHANNELS_PER_GROUP = 16  # Wu and He (2018), arXiv:1803.08494, table 3: as good as 32 groups
 
 Statistics = Literal["stored", "batch", "learned"] | int
 """Whose mean and variance normalise a batch: ``stored`` the running ones; ``batch`` its own;
@@ -72,18 +75,26 @@ class _Both(nn.Module):
         super().__init__()
         self.encoder, self.head = encoder, head
 
-    def forward(self, x: Tensor, part: Literal["encoder", "head"]) -> Tensor:
-        features: Tensor = self.encoder(x) if part == "encoder" else self.head(x)
+    def forward(self, x: Tensor, part: str) -> Tensor:
+        """Apply one part, or a child of it: ``encoder``, ``head``, ``head.projector``."""
+        features: Tensor = self.get_submodule(part)(x)
         return features
 
 
 class Network:
     """Encoder and head, functional: nothing inside changes but which statistics are used."""
 
-    def __init__(self, encoder: nn.Module, head: nn.Module, *, channels_last: bool) -> None:
-        """Take over freshly built modules; ``channels_last`` is the images' memory format."""
+    def __init__(
+        self, encoder: nn.Module, head: nn.Module, *, channels_last: bool, grouped: bool
+    ) -> None:
+        """Take over freshly built modules.
+
+        ``channels_last`` is the images' memory format; ``grouped`` puts group normalisation in the
+        place of batch normalisation.
+        """
         self._control = _Control()
-        self._module = _Both(_controlled(encoder, self._control), _controlled(head, self._control))
+        normed = _grouped if grouped else partial(_Norm, control=self._control)
+        self._module = _Both(_normed(encoder, normed), _normed(head, normed))
         self._format = torch.channels_last if channels_last else torch.contiguous_format
 
     def tensors(self, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -110,16 +121,23 @@ class Network:
         return self._call(params, buffers, x, "encoder", statistics)
 
     def head(
-        self, params: Tensors, buffers: Tensors, z_BD: Tensor, statistics: Statistics
+        self,
+        params: Tensors,
+        buffers: Tensors,
+        z_BD: Tensor,
+        statistics: Statistics,
+        child: str | None = None,
     ) -> Tensor:
-        """Apply the head to features."""
-        return self._call(params, buffers, z_BD, "head", statistics)
+        """Apply the head, or one child module of it, to features."""
+        return self._call(params, buffers, z_BD, f"head.{child}" if child else "head", statistics)
 
     def _call(
         self, params: Tensors, buffers: Tensors, x: Tensor, part: str, statistics: Statistics
     ) -> Tensor:
+        both = {**params, **buffers}
+        used = {name: value for name, value in both.items() if name.startswith(f"{part}.")}
         with self._using(statistics):
-            result: Tensor = functional_call(self._module, {**params, **buffers}, (x, part))
+            result: Tensor = functional_call(self._module, used, (x, part))
         return result
 
     @contextmanager
@@ -131,13 +149,25 @@ class Network:
             self._control.statistics = before
 
 
-def _controlled(module: nn.Module, control: _Control) -> nn.Module:
-    """Replace every batch norm in a module by one that the engine controls."""
+def _normed(
+    module: nn.Module, normed: Callable[[nn.modules.batchnorm._BatchNorm], nn.Module]
+) -> nn.Module:
+    """Put another layer in the place of every batch norm of a module."""
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        return _Norm(module, control)
+        return normed(module)
     for name, child in module.named_children():
-        setattr(module, name, _controlled(child, control))
+        setattr(module, name, _normed(child, normed))
     return module
+
+
+def _grouped(norm: nn.modules.batchnorm._BatchNorm) -> nn.GroupNorm:
+    """Return group normalisation with the scale and shift of a batch norm."""
+    groups = max(1, norm.num_features // CHANNELS_PER_GROUP)
+    while norm.num_features % groups:
+        groups -= 1
+    layer = nn.GroupNorm(groups, norm.num_features, eps=norm.eps)
+    layer.weight, layer.bias = norm.weight, norm.bias
+    return layer
 
 
 def build_encoder(encoder: AbstractEncoder, shape: Shape, *coordinates: Coordinate) -> nn.Module:

@@ -27,8 +27,8 @@ class _Network(AbstractNetwork):
     def encode(self, x_BCHW: Tensor) -> Tensor:
         return self._model.network.encode(self._params, self._buffers, x_BCHW, "learned")
 
-    def head(self, z_BD: Tensor) -> Tensor:
-        return self._model.network.head(self._params, self._buffers, z_BD, "learned")
+    def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
+        return self._model.network.head(self._params, self._buffers, z_BD, "learned", child)
 
     def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
         return self._source.augment(x_BCHW, rng)

@@ -1,0 +1,1 @@
+"""Labelled pre-training: one file per method, the name in a suite."""
