@@ -11,10 +11,10 @@ nox.options.sessions = ["lint", "tests"]
 PINS = ("--constraint", "constraints.txt")
 
 
-def install(session: nox.Session, *extra: str) -> None:
+def install(session: nox.Session, *more: str, extras: str = "check") -> None:
     """Install this project in place, with the versions that were tested; quick when done."""
     session.env["UV_COMPILE_BYTECODE"] = "1"  # commands then start in a fraction of the time
-    session.install(*PINS, *extra, "-e", ".[check]")
+    session.install(*PINS, *more, "-e", f".[{extras}]")
 
 
 @nox.session
@@ -45,6 +45,20 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ("-n", "2")))
 
 
+@nox.session(default=False)
+def parity(session: nox.Session) -> None:
+    """Compare losses and meta-gradients with learn2learn's; needs a C compiler."""
+    install(session, "--group", "tests", extras="check,learn2learn")
+    session.run("pytest", "tests/parity", *(session.posargs or ("-n", "2")))
+
+
+@nox.session(default=False)
+def speed(session: nox.Session) -> None:
+    """Time steps and evaluation beside learn2learn's: nox -s speed -- --quick; needs a compiler."""
+    install(session, extras="check,learn2learn")
+    session.run("python", "benchmarks/step.py", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check format, style, types and layers."""
@@ -65,6 +79,7 @@ def pins(session: nox.Session) -> None:
         "compile",
         "pyproject.toml",
         "--extra=check",
+        "--extra=learn2learn",
         "--group=tests",
         "--group=lint",
         "--universal",

@@ -61,7 +61,7 @@ def _match(
 
 def _is(variant: Variant, axis: str, choice: Choice) -> bool:
     """Whether a variant has this value on an axis, in every parameter that is given."""
-    if axis == "init":
+    if axis == "init" and "init" not in variant.plugins:
         return variant.init == choice.name
     described = variant.described(axis)
     if described is None or choice.name == "none":
@@ -75,6 +75,7 @@ def _is(variant: Variant, axis: str, choice: Choice) -> bool:
 
 def _usual_baseline(labels: str, variants: Sequence[Variant]) -> str:
     own = [one for one in variants if one.labels == labels]
+    own = [one for one in own if one.selection.is_last] or own  # the main result, where it is there
     usual = [one for one in own if one.control == "random_init" or one.names["meta"] == "protonet"]
     plain = [one for one in usual if "pretext" not in one.plugins]
     return (plain or usual or own)[0].label

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -175,11 +175,12 @@ def build(kind: str, name: str, params: Mapping[str, Json], where: str) -> "Abst
     """
     from pydantic import ValidationError
 
-    find(kind, name, where)
+    entry = find(kind, name, where)
     cls = load_class(kind, name)
-    _check_extra(cls, where)
+    _check_extra(cls, entry, where)
     try:
-        return _adapter(cls).validate_json(json.dumps(params))
+        context = {"build": partial(_nested, where)}
+        return _adapter(cls).validate_json(json.dumps(params), context=context)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -196,11 +197,16 @@ def build(kind: str, name: str, params: Mapping[str, Json], where: str) -> "Abst
         raise UserError(where, str(error), f"See `bench list {kind}/{name}`.") from error
 
 
-def _check_extra(cls: type["AbstractPlugin"], where: str) -> None:
+def _check_extra(cls: type["AbstractPlugin"], entry: Entry, where: str) -> None:
     extra = cls.extra
     if extra is not None and importlib.util.find_spec(extra) is None:
-        works = f"See `Extras` in the README: uv pip install 'meta-ssl-bench[{extra}]'."
-        raise UserError(where, f"{extra}, which this plug-in needs, is not installed", works)
+        works = (
+            f"Run uv pip install '{entry.package}[{extra}]'."
+            if entry.entry_point
+            else f"Run uv pip install -e '.[{extra}]' in the checkout, or see Extras in the README."
+        )
+        found = f"{entry.kind}/{entry.name} needs {extra}, which is not installed"
+        raise UserError(where, found, works)
 
 
 def resolved(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:
@@ -219,8 +225,30 @@ def resolved(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:
 
 def parameters(plugin: "AbstractPlugin") -> dict[str, Json]:
     """Return every parameter of a plug-in with its value, as JSON."""
-    params: dict[str, Json] = _adapter(type(plugin)).dump_python(plugin, mode="json")
+    context = {"describe": _describe}
+    params: dict[str, Json] = _adapter(type(plugin)).dump_python(
+        plugin, mode="json", context=context
+    )
     return params
+
+
+def _nested(where: str, kind: str, value: Json) -> "AbstractPlugin":
+    """Make a plug-in that is a parameter of another: a name, a mapping, or what keys hold."""
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        works = f"Write the name of a {kind}, or {{name: ..., and parameters beside it}}."
+        raise UserError(where, f"{value!r} is no {kind}", works)
+    if value.keys() == {"name", "revision", "params"}:
+        return build(kind, value["name"], value["params"], where)
+    return build(kind, value["name"], {k: v for k, v in value.items() if k != "name"}, where)
+
+
+def _describe(kind: str, plugin: "AbstractPlugin") -> dict[str, Json]:
+    cls = type(plugin)
+    origins = (cls.__module__, f"{cls.__module__}:{cls.__qualname__}")
+    name = next(name for name, entry in entries(kind).items() if entry.origin in origins)
+    return resolved(kind, name, plugin)
 
 
 @cache

@@ -55,6 +55,13 @@ def _parser() -> argparse.ArgumentParser:
         "say why a cell's stages are cached or not",
         '"simclr + maml/glyphs 5-way 1-shot/seed 0"',
     )
+    _add(
+        commands,
+        "export-model",
+        _export_model,
+        "write the weights that a cell was tested with to a file",
+        '"simclr + none/glyphs 5-way 1-shot/seed 0" --out simclr.safetensors',
+    )
     _add(commands, "sync", _sync, "bring the MLflow mirror up to date with the store", "")
     _add_others(commands)
     return parser
@@ -88,6 +95,11 @@ def _add(
         command.add_argument(
             "--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet file"
         )
+    if name == "export-model":
+        command.add_argument("cell", metavar="CELL", help="one that `bench why SUITE` lists")
+        command.add_argument(
+            "--out", type=Path, required=True, metavar="FILE", help="a .safetensors file"
+        )
     if name == "why":
         command.add_argument(
             "cell", nargs="?", metavar="CELL", help="one of the cells that are listed without it"
@@ -115,6 +127,7 @@ def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         epilog="example: bench list meta/maml",
     )
     command.add_argument("what", nargs="?", metavar="KIND[/NAME]", help="a kind, or one plug-in")
+    command.add_argument("--markdown", action="store_true", help="as in the page docs/methods.md")
     command.set_defaults(call=_list)
     command = commands.add_parser(
         "check",
@@ -201,6 +214,14 @@ def _export(asked: argparse.Namespace) -> int:
     return ALL_DONE
 
 
+def _export_model(asked: argparse.Namespace) -> int:
+    from bench import pipeline
+
+    sha256 = pipeline.export_model(asked.suite, _options(asked), asked.cell, asked.out)
+    print(f"init: {{checkpoint: {asked.out}, sha256: {sha256}}}")
+    return ALL_DONE
+
+
 def _why(asked: argparse.Namespace) -> int:
     from bench import pipeline
 
@@ -216,9 +237,9 @@ def _sync(asked: argparse.Namespace) -> int:
 
 
 def _list(asked: argparse.Namespace) -> int:
-    from bench.listing import listing
+    from bench.listing import listing, page
 
-    print(listing(asked.what))
+    print((page if asked.markdown else listing)(asked.what))
     return ALL_DONE
 
 

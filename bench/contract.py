@@ -14,7 +14,14 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import (
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializationInfo,
+    ValidationInfo,
+)
 from torch import Generator, Tensor, nn
 
 Tensors = Mapping[str, Tensor]
@@ -198,6 +205,28 @@ class AbstractPretext(AbstractTrained):
         self, net: AbstractNetwork, state: Tensors, x_BCHW: Tensor, rng: Generator
     ) -> tuple[Tensor, Tensors]:
         """Return a scalar loss, and the next state; every random draw comes from ``rng``."""
+
+
+def _built(value: object, info: ValidationInfo) -> AbstractPretext:
+    """Make the plug-in that a parameter names, by the catalogue, which is handed in."""
+    assert info.context is not None
+    made = info.context["build"]("pretext", value)
+    assert isinstance(made, AbstractPretext)
+    return made
+
+
+def _described(plugin: AbstractPretext, info: SerializationInfo) -> object:
+    assert info.context is not None
+    described: object = info.context["describe"]("pretext", plugin)
+    return described
+
+
+Pretext = Annotated[
+    AbstractPretext,
+    PlainValidator(_built),
+    PlainSerializer(_described),
+]
+"""A parameter that is itself a pretext task: in a suite its name, or name and parameters."""
 
 
 # --- tasks and meta-algorithms -------------------------------------------------------------

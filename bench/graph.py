@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from bench.catalogue import parameters
+from bench.catalogue import build, parameters, resolved
 from bench.cell import Cell, Json, StageKind, StageSpec
-from bench.suite import Evaluate
+from bench.suite import LAST, Evaluate
 from bench.variant import Variant
 
 READOUTS = (0, 1, 3, 5, 10, 20, 50, 100)  # test-time steps after which accuracy is read
@@ -37,7 +37,7 @@ def path_of(
         tasks=variant.names.get("tasks", "none"),
         auxiliary="none",
         meta=variant.names["meta"],
-        norm=variant.norm,
+        norm=variant.tested_norm,
         labels=variant.labels,
         ways=variant.ways,
         shots=shots,
@@ -50,12 +50,15 @@ def path_of(
 
 def _pretrain(variant: Variant, seed: int) -> StageSpec:
     inputs = {
-        "pretext": variant.described("pretext"),
+        variant.objective: variant.described(variant.objective),
         "augment": variant.described("augment") if variant.augments("pretrain") else None,
-        "norm": "batch",  # whose statistics are used is decided later; training uses the batch's
+        # Whose statistics are used is decided later: training uses the batch's.
+        "norm": "group" if variant.norm == "group" else "batch",
         "budget": _budget(variant, "pretrain", 1),
         "needs": {},
     }
+    rule = _selection(variant, "pretrain")
+    inputs |= {"selection": rule} if rule else {}
     return StageSpec(kind="pretrain", inputs=_common(variant, "pretrain", "train", seed) | inputs)
 
 
@@ -67,10 +70,14 @@ def _metatrain(variant: Variant, shots: int, seed: int, pretrained: str | None) 
         "augment": variant.described("augment") if variant.augments("metatrain") else None,
         "task": {"ways": shape.ways, "shots": shape.shots, "queries": shape.queries},
         "norm": variant.norm,
-        "selection": variant.selection,
+        "selection": _selection(variant, "metatrain") or LAST.name,
         "budget": _budget(variant, "metatrain", shots),
         "needs": {"pretrain": pretrained},
     }
+    if variant.norm == "transductive":  # such training moves none: they are taken at its end
+        inputs["running_statistics"] = "training split"
+    if variant.weights:
+        inputs["weights"] = variant.weights
     return StageSpec(kind="metatrain", inputs=_common(variant, "metatrain", "train", seed) | inputs)
 
 
@@ -84,7 +91,7 @@ def _evaluate(
     trained = "metatrain" if "metatrain" in specs else "pretrain"
     inputs = {
         "meta": variant.described("meta"),
-        "norm": variant.norm,
+        "norm": variant.tested_norm,
         "ways": variant.ways,
         "shots": shots,
         "queries": evaluate.queries,
@@ -92,7 +99,33 @@ def _evaluate(
         "readouts": readouts(evaluate.test_steps if meta.test_steps is None else meta.test_steps),
         "needs": {trained: _key(specs, trained)},
     }
+    if variant.weights and not specs:
+        inputs["weights"] = variant.weights
     return StageSpec(kind="evaluate", inputs=_common(variant, "evaluate", "test", seed) | inputs)
+
+
+def _selection(variant: Variant, kind: StageKind) -> dict[str, Json] | None:
+    """Return the rule that selects the weights of a stage, with its exam; None: the last ones.
+
+    Meta-trained weights are examined by their own method, pre-trained ones by prototypes.
+    """
+    from bench.contract import AbstractMeta
+
+    if variant.selection.is_last or kind != variant.phases[-1]:
+        return None
+    params: dict[str, Json] = dict(variant.selection.params)
+    if "episodes" in params:
+        own = kind == "metatrain"
+        meta = variant.plugins["meta"] if own else build("meta", "none", {}, "selection")
+        assert isinstance(meta, AbstractMeta)
+        steps = params.pop("steps")
+        params |= {
+            "meta": variant.described("meta") if own else resolved("meta", "none", meta),
+            "norm": variant.norm if own or variant.norm == "group" else meta.norm,
+            "ways": variant.ways,
+            "readouts": sorted({0, steps if meta.test_steps is None else meta.test_steps}),
+        }
+    return {"name": variant.selection.name, "params": params}
 
 
 def _common(variant: Variant, kind: StageKind, split: str, seed: int) -> dict[str, Json]:
@@ -116,7 +149,9 @@ def _key(specs: Mapping[str, StageSpec], kind: str) -> str | None:
 
 def _params(variant: Variant, specs: Mapping[str, StageSpec]) -> dict[str, Json]:
     """Return every resolved parameter of a cell by its dotted name."""
-    flat: dict[str, Json] = {"selection": variant.selection}
+    flat: dict[str, Json] = {"selection": variant.selection.name, "norm.trained": variant.norm}
+    flat |= {f"selection.{key}": value for key, value in variant.selection.params.items()}
+    flat |= {"init.sha256": variant.weights} if variant.weights else {}
     for axis in variant.plugins:
         params = parameters(variant.plugins[axis])
         flat |= {f"{axis}.{key}": value for key, value in params.items()}

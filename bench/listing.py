@@ -1,11 +1,26 @@
 """What ``bench list`` prints: plug-ins as their source describes them; none is imported."""
 
 import ast
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
 
 from bench.catalogue import KINDS, Entry, entries, find, split_name
+from bench.description import Description, describe
 from bench.errors import UserError, suggest
+from bench.published import Published, dashed, published
+
+HEAD = """\
+# Methods
+
+Every plug-in of this package: what it does, its source, its parameters with their defaults and
+where these come from, what it claims (which the conformance suite tests), and what others published
+for it. `bench list --markdown > docs/methods.md` makes this page, and a test checks it.
+
+Published accuracies stand here, and beside own ones in reports, never among them.
+[Read the report](reports.md#published-numbers) says when the two may be compared.
+"""
 
 
 def listing(what: str | None) -> str:
@@ -16,15 +31,19 @@ def listing(what: str | None) -> str:
     """
     if what and "/" in what:
         return _in_full(*split_name(what))
-    if what and what not in KINDS:
-        raise UserError(repr(what), "no such kind", suggest(what, KINDS))
     lines = []
-    for kind in [what] if what else KINDS:
+    for kind in _kinds(what):
         width = max(len(name) for name in entries(kind))
         for name, entry in entries(kind).items():
             package = "" if entry.package == "bench" else f" [{entry.package}]"
             lines.append(f"{kind}/{name:<{width}}  {describe(entry).summary}{package}")
     return "\n".join(lines)
+
+
+def _kinds(what: str | None) -> Sequence[str]:
+    if what and what not in KINDS:
+        raise UserError(repr(what), "no such kind", suggest(what, KINDS))
+    return [what] if what else KINDS
 
 
 def _in_full(kind: str, name: str) -> str:
@@ -33,44 +52,93 @@ def _in_full(kind: str, name: str) -> str:
     lines = [f"{kind}/{name}: {described.summary}"]
     lines += [f"  source: {described.reference}"] if described.reference else []
     lines += [f"  package: {entry.package} ({entry.origin})"]
-    lines += [f"  {key}: {text}" for key, text in described.parameters.items()]
+    for key, one in described.parameters.items():
+        lines.append(f"  {key}: {one.kind}" + (f" = {one.default}" if one.default else ""))
     return "\n".join(lines)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """What a plug-in's source says of it, read without importing it."""
+def page(what: str | None) -> str:
+    """Return the same as markdown: of this package, as docs/methods.md; of a kind; or of one.
 
-    summary: str
-    reference: str
-    parameters: Mapping[str, str]  # name -> "type = default", as written
+    Raises:
+        UserError: no such kind or plug-in.
+    """
+    if what and "/" in what:
+        kind, name = split_name(what)
+        return "\n\n".join(_section(find(kind, name, what)))
+    parts = [] if what else [HEAD.rstrip()]
+    for kind in _kinds(what):
+        parts += [f"## {kind}", _about(kind)]
+        for entry in entries(kind).values():
+            if entry.entry_point is None:
+                parts += _section(entry)
+    return "\n\n".join(parts)
 
 
-def describe(entry: Entry) -> Description:
-    """Read a plug-in's summary, reference and parameters from its source (``bench list``)."""
-    nothing = Description(summary="(its source cannot be read)", reference="", parameters={})
-    if entry.path is None or not entry.path.is_file():
-        return nothing
-    try:
-        body = ast.parse(entry.path.read_bytes()).body
-    except (SyntaxError, ValueError):  # a third party's file may be broken
-        return nothing
-    classes = [
-        node for node in body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+def _about(kind: str) -> str:
+    """Return what the folder of a kind says of itself."""
+    folder = Path(__file__).parent / kind
+    return ast.get_docstring(ast.parse((folder / "__init__.py").read_bytes())) or ""
+
+
+def _section(entry: Entry) -> Iterator[str]:
+    described = describe(entry)
+    yield f"### {entry.kind}/{entry.name}"
+    yield described.text
+    if described.reference:
+        yield f"Source: {_linked(described.reference)}."
+    if described.claims:
+        claims = (f"`{name}` {value}" for name, value in described.claims.items())
+        yield f"Claims: {', '.join(claims)}."
+    if described.parameters:
+        yield _parameters(described)
+    yield from _numbers(entry)
+
+
+def _linked(reference: str) -> str:
+    text = re.sub(r"arXiv:([\w./-]+\w)", r"[arXiv:\1](https://arxiv.org/abs/\1)", reference)
+    return re.sub(r"\bdoi:(\S+[\w)])", r"[doi:\1](https://doi.org/\1)", text)
+
+
+def _parameters(described: Description) -> str:
+    rows = [
+        [f"`{name}`", f"`{one.kind}`", f"`{one.default}`" if one.default else "", one.comment]
+        for name, one in described.parameters.items()
     ]
-    wanted = entry.origin.partition(":")[2]
-    chosen = next((node for node in classes if not wanted or node.name == wanted), None)
-    if chosen is None:
-        return nothing
-    parameters, reference = {}, ""
-    for node in chosen.body:
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-            continue
-        kind = ast.unparse(node.annotation)
-        value = "" if node.value is None else f" = {ast.unparse(node.value)}"
-        if not kind.startswith("ClassVar"):
-            parameters[node.target.id] = kind + value
-        elif node.target.id == "reference" and isinstance(node.value, ast.Constant):
-            reference = str(node.value.value)
-    summary = (ast.get_docstring(chosen) or "").split("\n")[0]
-    return Description(summary=summary, reference=reference, parameters=parameters)
+    return _table(["parameter", "type", "default", "meaning, or source of the default"], rows)
+
+
+def _numbers(entry: Entry) -> Iterator[str]:
+    """Yield a table of published accuracies, a row each protocol."""
+    own = [one for one in published() if _home(one) == (entry.kind, entry.name)]
+    if own:
+        yield "Published, in %:"
+        header = ["data", "method", "encoder", "transductive", "source", "accuracy"]
+        rows = [
+            [*key, "; ".join(f"{one.ways}-way {one.shots}-shot {one.shown}" for one in numbers)]
+            for key, numbers in groupby(own, key=_protocol)
+        ]
+        yield _table(header, rows)
+
+
+def _home(one: Published) -> tuple[str, str]:
+    """Return the plug-in that makes a published method what it is."""
+    if one.tasks not in ("labels", "none"):
+        return "tasks", one.tasks
+    if one.pretext != "none":
+        return "pretext", one.pretext
+    return ("meta", one.meta) if one.init == "scratch" else ("init", one.init)
+
+
+def _protocol(one: Published) -> tuple[str, ...]:
+    encoder = [str(one.encoder["name"])]
+    encoder += [f"{name} {dashed(value)}" for name, value in one.encoder.items() if name != "name"]
+    source = ", ".join(part for part in (one.source, _linked(one.identifier)) if part)
+    return one.data, one.method, ", ".join(encoder), one.transductive, source
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a markdown table; a bar in a cell is escaped."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])

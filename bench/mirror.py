@@ -141,6 +141,7 @@ def _finished(store: Store, child: Child) -> Content:
     points: Points = {}
     for kind, manifest in manifests.items():
         points |= _curves(kind, manifest["curve"])
+        points |= _curves(kind, manifest.get("snapshots", {}))
     cost = {f"cost/{name}": value for name, value in own["cost"].items()}
     finals = own["metrics"] | cost
     tags = {f"provenance.{name}": value for name, value in own["provenance"].items()}

@@ -14,21 +14,53 @@ def label_all(variants: list[Variant]) -> list[Variant]:
 def _label(variant: Variant, among: list[Variant]) -> str:
     if variant.named:
         return variant.label
-    base = variant.control or " + ".join(
-        _with_params(variant, axis, among) for axis in ("pretext", "meta")
-    )
+    base = variant.control or f"{_start(variant, among)} + {_with_params(variant, 'meta', among)}"
     extras = [
         _with_params(variant, axis, among)
         for axis in ("tasks", "encoder", "augment")
         if axis in variant.plugins and _varies(axis, among) and not variant.control
     ]
-    alike = [one for one in among if one.control == variant.control]
-    encoder = variant.described("encoder")
-    if variant.control and any(one.described("encoder") != encoder for one in alike):
-        extras.append(_with_params(variant, "encoder", alike))
+    if variant.control:
+        extras += _among_controls(variant, [o for o in among if o.control == variant.control])
     norms = {one.norm for one in among if one.names["meta"] == variant.names["meta"]}
     extras += [f"norm {variant.norm}"] if len(norms) > 1 else []
+    extras += _rule(variant, among)
     return f"{base} ({', '.join(extras)})" if extras else base
+
+
+def _start(variant: Variant, among: list[Variant]) -> str:
+    """Return what the encoder was trained on first: a pretext, labels, a file, or nothing."""
+    if variant.init == "checkpoint":
+        return variant.init
+    return _with_params(variant, "init" if "init" in variant.plugins else "pretext", among)
+
+
+def _among_controls(variant: Variant, alike: list[Variant]) -> list[str]:
+    """Return what tells a control from others of its name: axes, and what it may spend."""
+    axes = [
+        _with_params(variant, axis, alike)
+        for axis in ("pretext", "tasks", "meta", "encoder")
+        if any(one.described(axis) != variant.described(axis) for one in alike)
+    ]
+    spent = [sum(one.images(phase) for phase in one.phases) for one in (variant, *alike)]
+    same = [one for one in alike if one.names == variant.names and one.given == variant.given]
+    return axes + ([f"{spent[0]} images"] if len(same) > 1 and len(set(spent)) > 1 else [])
+
+
+def _rule(variant: Variant, among: list[Variant]) -> list[str]:
+    """Say by which rule weights are selected, where another row of the method has another.
+
+    Rows by ``last`` keep the plain name: they are the main result.
+    """
+    own, meta = variant.selection, variant.names["meta"]
+    rules = [one.selection for one in among if one.phases and one.names["meta"] == meta]
+    if own.is_last or all(rule == own for rule in rules):
+        return []
+    alike = [rule.params for rule in rules if rule.name == own.name]
+    differing = {
+        key: value for key, value in own.params.items() if any(o[key] != value for o in alike)
+    }
+    return [" ".join([own.name, *(f"{key}={value}" for key, value in sorted(differing.items()))])]
 
 
 def _varies(axis: str, among: list[Variant]) -> bool:

@@ -197,6 +197,19 @@ def export(suite: Path, options: Options, out: Path) -> int:
     return len(frame)
 
 
+def export_model(suite: Path, options: Options, cell: str, out: Path) -> str:
+    """Write the encoder that a cell was tested with to a safetensors file; return its sha256.
+
+    Raises:
+        UserError: there is no such cell, it trains nothing, or it has not run.
+    """
+    from bench.report.model import export_model
+    from bench.report.why import find_cell
+
+    made = saved(suite, options)
+    return export_model(made, options.store, find_cell(made, cell), out)
+
+
 def why(suite: Path, options: Options, cell: str | None) -> str:
     """Say why a cell's stages are cached or not; without a cell, which cells there are."""
     from bench.report.why import find_cell, why_text

@@ -1,18 +1,20 @@
 """What a suite comes to: cells and the stages they share. Pure: it can be read before it costs."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from bench.baseline import choose_baselines
 from bench.catalogue import card
 from bench.cell import Cell, Json, StageSpec, digest
+from bench.controls import ALWAYS, NEEDS, combinations_of
 from bench.errors import UserError, suggest
 from bench.graph import path_of, readouts
 from bench.naming import label_all
-from bench.suite import Choice, Combination, Suite
-from bench.variant import LEAST_STEPS, FactsOf, Variant, refuse_impossible, resolve
+from bench.sizes import refuse_impossible
+from bench.suite import Combination, Suite
+from bench.variant import LEAST_STEPS, FactsOf, Variant, resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +122,8 @@ def _variants(suite: Suite, facts_of: FactsOf) -> tuple[list[Variant], list[Drop
     if not kept:
         reasons = "; ".join(f"{one.variant}: {one.reason}" for one in dropped)
         raise UserError(suite.where("grid"), f"no combination is left ({reasons})", "Change one.")
-    kept = _distinct(kept, dropped)
-    kept = label_all(_with_controls(suite, bases, kept, dropped, facts_of))
+    kept, bases = _distinct(kept, bases, dropped)
+    kept = _with_inductive(label_all(_with_controls(suite, bases, kept, dropped, facts_of)))
     _refuse_equal_labels(kept)
     _refuse_two_sets(kept)
     for variant in kept:
@@ -135,13 +137,16 @@ def _asked(combination: Combination) -> str:
     return ", ".join(f"{axis}: {choice.name}" for axis, choice in combination.axes.items())
 
 
-def _distinct(variants: list[Variant], dropped: list[Dropped]) -> list[Variant]:
+def _distinct(
+    variants: Sequence[Variant], bases: Sequence[Combination], dropped: list[Dropped]
+) -> tuple[list[Variant], list[Combination]]:
     """Drop grid points that come to the same; two variants that were named may not."""
     seen: dict[str, Variant] = {}
-    for variant in variants:
-        identity = digest(variant.identity)
-        other = seen.setdefault(identity, variant)
+    first: list[Combination] = []
+    for variant, base in zip(variants, bases, strict=True):
+        other = seen.setdefault(digest(variant.identity), variant)
         if other is variant:
+            first.append(base)
             continue
         if variant.named:
             raise UserError(
@@ -151,48 +156,24 @@ def _distinct(variants: list[Variant], dropped: list[Dropped]) -> list[Variant]:
             )
         axes = ", ".join(f"{axis}: {name}" for axis, name in variant.names.items())
         dropped.append(Dropped(variant=axes, reason="it comes to the same as another grid point"))
-    return list(seen.values())
-
-
-CONTROLS: Mapping[str, Mapping[str, Choice]] = {
-    "random_init": {
-        "meta": Choice(name="none", params={}, where="the control random_init"),
-    },
-    "pixel_neighbour": {
-        "encoder": Choice(name="pixels", params={}, where="the control pixel_neighbour"),
-        "meta": Choice(
-            name="none", params={"head": "neighbour"}, where="the control pixel_neighbour"
-        ),
-    },
-}
-"""Controls as the axes that make them; those that they do not name are the suite's."""
+    return list(seen.values()), first
 
 
 def _with_controls(
     suite: Suite,
-    kept: Sequence[Combination],
+    asked: Sequence[Combination],
     variants: list[Variant],
     dropped: list[Dropped],
     facts_of: FactsOf,
 ) -> list[Variant]:
-    """Add the controls; a variant of the grid that is one of them becomes it."""
+    """Add the controls; a variant of the suite that is one of them becomes it."""
     found = {digest(one.identity): one for one in variants}
-    for control in dict.fromkeys(("random_init", *suite.controls)):
-        for combination in _bases(kept):
-            axes = {
-                axis: combination.axes[axis]
-                for axis in ("data", "encoder")
-                if axis in combination.axes
-            }
-            base = replace(
-                combination,
-                label=None,
-                axes={**axes, **CONTROLS[control]},
-                norm=None,
-                augment=None,
-                where=f"the control {control}",
-            )
-            made = resolve(base, suite.shots, facts_of)
+    for control in dict.fromkeys((ALWAYS, *suite.controls)):
+        combinations = list(combinations_of(control, asked, variants))
+        if not combinations:
+            dropped.append(Dropped(variant=control, reason=NEEDS[control]))
+        for combination in combinations:
+            made = resolve(combination, suite.shots, facts_of)
             if not isinstance(made, Variant):
                 dropped.append(Dropped(variant=control, reason=made))
                 continue
@@ -201,17 +182,15 @@ def _with_controls(
     return list(found.values())
 
 
-def _bases(combinations: Sequence[Combination]) -> Iterable[Combination]:
-    """Return one combination for each data, encoder and ways."""
-    bases: dict[Json, Combination] = {}
-    for one in combinations:
-        axes = [
-            (one.axes[axis].name, digest(one.axes[axis].params))
-            for axis in ("data", "encoder")
-            if axis in one.axes
-        ]
-        bases.setdefault((*axes, one.ways), one)
-    return bases.values()
+def _with_inductive(variants: Sequence[Variant]) -> list[Variant]:
+    """Add the same weights under running statistics beside each row of transductive norm."""
+    rows: list[Variant] = []
+    for one in variants:
+        rows.append(one)
+        if one.tested_norm == "transductive":
+            label = f"{one.label}, running statistics"
+            rows.append(replace(one, label=label, control="", tested_norm="running"))
+    return rows
 
 
 def _refuse_equal_labels(variants: Sequence[Variant]) -> None:
@@ -294,6 +273,7 @@ def _settings(
         "test_steps": suite.evaluate.test_steps,
         "readouts": readouts(suite.evaluate.test_steps),
         "data": {one.names["data"]: one.facts.digest for one in variants},
+        "budget_scale": suite.combinations[0].budget.scale,  # one for all, of the command line
         "budget_overridden": [one.label for one in variants if one.budget_overridden],
     }
 

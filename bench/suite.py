@@ -16,9 +16,14 @@ from pathlib import Path
 from bench.cell import Json
 from bench.errors import UserError
 from bench.strict_yaml import Places, Route, parse, read_text
-from bench.suite_form import AXES as AXES
-from bench.suite_form import MOST_SEEDS, check, is_by_class
+from bench.suite_form import check
 from bench.suite_form import schema as schema
+from bench.suite_values import AXES as AXES
+from bench.suite_values import LAST as LAST
+from bench.suite_values import MOST_SEEDS, is_by_class
+from bench.suite_values import Budget as Budget
+from bench.suite_values import Evaluate as Evaluate
+from bench.suite_values import Selection as Selection
 
 DEFAULT_IMAGES = 1_000_000  # for each phase whose budget is not given
 MOST_COMBINATIONS = 10_000
@@ -42,26 +47,6 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
-    """Exactly one of images and steps for each phase; both are multiplied by ``scale``."""
-
-    pretrain_images: int | None = None
-    pretrain_steps: int | None = None
-    metatrain_images: int | None = None
-    metatrain_steps: int | None = None
-    scale: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """Test episodes, queries of each class, and the adaptation step whose accuracy counts."""
-
-    episodes: int = 600
-    queries: int = 15
-    test_steps: int = 10
-
-
-@dataclass(frozen=True, kw_only=True)
 class Combination:
     """One variant as asked: every axis but shots and seeds.
 
@@ -74,7 +59,7 @@ class Combination:
     ways: int
     augment: Choice | None
     norm: str | None
-    selection: str
+    selection: Selection
     budget: Budget
     budget_overridden: bool
     where: str
@@ -246,13 +231,14 @@ def _combination(top: Asked, own: Asked, route: Route, places: Places) -> Combin
     }
     usual, _ = top.get("budget", ({}, ()))
     budget = _budget(fields.get("budget", {}), usual)
+    rule, at = both.get("selection", (LAST.described, route))
     return Combination(
         label=fields.get("label"),
         axes={axis: choices[axis] for axis in AXES if axis in choices},
         ways=fields.get("ways", 5),
         augment=choices.get("augment"),
         norm=fields.get("norm"),
-        selection=fields.get("selection", "last"),
+        selection=Selection(**rule, where=places.where(*at)),
         budget=budget,
         budget_overridden=budget != _budget(usual),
         where=places.where(*route),
@@ -317,4 +303,4 @@ def _decisive(one: Combination) -> Json:
     """What makes two combinations differ: neither the label nor the place."""
     choices = {**one.axes, "augment": one.augment}
     named = {axis: [c.name, c.params] for axis, c in choices.items() if c}
-    return [named, one.ways, one.norm, one.selection, asdict(one.budget)]
+    return [named, one.ways, one.norm, one.selection.described, asdict(one.budget)]

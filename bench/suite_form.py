@@ -1,9 +1,9 @@
-"""Which keys a suite may hold and which values they take; every mistake becomes one UserError."""
+"""Which keys a suite may hold; every mistake becomes one UserError."""
 
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Literal, Required, TypeVar
+from typing import Annotated, Literal, Required
 
 from pydantic import (
     AfterValidator,
@@ -11,130 +11,47 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     Tag,
     TypeAdapter,
     ValidationError,
-    WithJsonSchema,
     with_config,
 )
-from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
-from pydantic_core.core_schema import no_info_before_validator_function
+from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from bench.cell import Json
 from bench.errors import UserError, suggest
 from bench.strict_yaml import Places, Route, describe
+from bench.suite_values import (
+    AXES,
+    LABELS,
+    NAME,
+    Control,
+    Count,
+    Init,
+    Norm,
+    Pick,
+    Rule,
+    Seeds,
+    Several,
+    Ways,
+    as_auxiliary,
+    as_selection,
+    is_by_class,
+    mistake,
+    not_empty,
+    row_name,
+    whole_selection,
+)
 
-AXES = ("data", "encoder", "pretext", "init", "tasks", "auxiliary", "meta")
-LABELS = ("none", "validation", "train")  # what a row's training and selection may have seen
-INITS = ("scratch", "pretext")
-CONTROLS = ("random_init", "pixel_neighbour")
-MOST_SEEDS = 1000
-NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _exact = with_config(ConfigDict(extra="forbid", strict=True))
-
-
-def _mistake(found: str, works: str) -> PydanticCustomError:
-    return PydanticCustomError("mistake", "{found}", {"found": found, "works": works})
-
-
-def _as_mapping(value: Json) -> Json:
-    """Write a bare name as a mapping, and see that a mapping has its name."""
-    if isinstance(value, str):
-        value = {"name": value}
-    if not isinstance(value, dict):
-        works = "Write none, a name, or a mapping of name and parameters; several go under grid."
-        raise _mistake(describe(value), works)
-    name = value.get("name")
-    if not isinstance(name, str) or not name.strip():
-        found = f"the name is {describe(name)}" if "name" in value else "the name is missing"
-        raise _mistake(found, "Write {name: ..., and parameters beside it}.")
-    return value
-
-
-def _as_auxiliary(value: Json) -> Json:
-    """Write ``none`` as the mapping that it stands for."""
-    if value == "none":
-        return {"pretext": "none"}
-    if isinstance(value, str):
-        raise _mistake(describe(value), f"Write {{pretext: {value}, weight: 1.0}}, or none.")
-    return value
 
 
 def _one_unit(budget: "AskedBudget") -> "AskedBudget":
     for phase in ("pretrain", "metatrain"):
         if {f"{phase}_images", f"{phase}_steps"} <= budget.keys():
-            raise _mistake(f"both {phase}_images and {phase}_steps", "Keep one of the two.")
+            raise mistake(f"both {phase}_images and {phase}_steps", "Keep one of the two.")
     return budget
-
-
-def _known_init(value: dict[str, Json]) -> dict[str, Json]:
-    name = value["name"]
-    if name not in INITS:
-        raise _mistake(f"unknown init {name!r}", suggest(name, INITS))
-    if len(value) > 1:
-        raise _mistake(f"parameters of init {name}", "It has none: write the name alone.")
-    return value
-
-
-def _as_list(value: Json) -> Json:
-    return value if isinstance(value, list) else [value]
-
-
-def _as_seeds(value: Json) -> Json:
-    """Write a count n as the seeds 0 to n-1."""
-    is_count = type(value) is int and 1 <= value <= MOST_SEEDS
-    if not is_count and not isinstance(value, list):
-        raise _mistake(describe(value), f"Write a count from 1 to {MOST_SEEDS}, or a list.")
-    return list(range(value)) if is_count else value
-
-
-def _not_empty(value: dict[str, Json]) -> dict[str, Json]:
-    if not value:
-        raise _mistake("an empty mapping", f"Name at least one of {', '.join(AXES)}.")
-    return value
-
-
-def _row_name(value: str) -> str:
-    if value.strip() != value or not value or not value.isprintable() or len(value) > 80:
-        raise _mistake(describe(value), "Use one line of 1 to 80 characters, no space around it.")
-    if value in CONTROLS:
-        raise _mistake(f"{value} is a control's name", "Choose another label.")
-    return value
-
-
-def is_by_class(value: Json) -> bool:
-    """Whether a baseline names a row for each class of labels, not one row for all."""
-    return isinstance(value, dict) and not value.keys().isdisjoint(LABELS)
-
-
-class _OneOrMore:
-    """Accept one item where a list may stand."""
-
-    def __get_pydantic_core_schema__(self, kind: type, inner: GetCoreSchemaHandler) -> CoreSchema:
-        return no_info_before_validator_function(_as_list, inner(kind))
-
-    def __get_pydantic_json_schema__(self, kind: CoreSchema, inner: GetJsonSchemaHandler) -> Json:
-        return {"anyOf": [inner(kind)["items"], inner(kind)]}
-
-
-T = TypeVar("T")
-Several = Annotated[list[T], Field(min_length=1), _OneOrMore()]
-_MAPPING = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-_SCHEMA = {"anyOf": [{"type": "string"}, _MAPPING]}
-Pick = Annotated[dict[str, Json], BeforeValidator(_as_mapping), WithJsonSchema(_SCHEMA)]
-Init = Annotated[Pick, AfterValidator(_known_init)]
-Norm = Literal["running", "support", "transductive"]
-Ways = Annotated[int, Field(ge=2)]
-Count = Annotated[int, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0)]
-Seeds = Annotated[
-    list[Seed],
-    Field(min_length=1),
-    BeforeValidator(_as_seeds, json_schema_input_type=Count | list[Seed]),
-]
 
 
 @_exact
@@ -147,7 +64,28 @@ class AskedAuxiliary(TypedDict, total=False):
 
 Auxiliary = Annotated[
     AskedAuxiliary,
-    BeforeValidator(_as_auxiliary, json_schema_input_type=AskedAuxiliary | Literal["none"]),
+    BeforeValidator(as_auxiliary, json_schema_input_type=AskedAuxiliary | Literal["none"]),
+]
+
+
+@_exact
+class AskedSelection(TypedDict, total=False):
+    """A rule that picks the weights that are tested; ``RULES`` says what each has, by default."""
+
+    name: Required[Rule]
+    snapshots: Annotated[int, Field(ge=2, le=1000, description="Equally spaced in training.")]
+    batches: Annotated[Count, Field(description="Of the validation split, in a training loss.")]
+    episodes: Annotated[Count, Field(description="Of the validation split; ways are the suite's.")]
+    shots: Annotated[Count, Field(description="Support examples of each class.")]
+    queries: Annotated[Count, Field(description="Query examples of each class.")]
+    steps: Annotated[int, Field(ge=0, description="Of adaptation, unless the method fixes them.")]
+    cluster_size: Annotated[Count, Field(description="Examples of a pseudo-class, about.")]
+
+
+Selection = Annotated[
+    AskedSelection,
+    BeforeValidator(as_selection, json_schema_input_type=AskedSelection | Rule),
+    AfterValidator(whole_selection),
 ]
 
 
@@ -177,7 +115,7 @@ class AskedPattern(TypedDict, total=False):
     data: Annotated[Pick, Field(description="Where examples come from, such as glyphs.")]
     encoder: Annotated[Pick, Field(description="The network, such as conv4.")]
     pretext: Annotated[Pick, Field(description="What the encoder is pre-trained on, or none.")]
-    init: Annotated[Init, Field(description="Where meta-training starts: scratch or pretext.")]
+    init: Annotated[Init, Field(description="Where training starts, such as scratch or pretext.")]
     tasks: Annotated[Pick, Field(description="Where meta-training episodes come from.")]
     auxiliary: Annotated[Auxiliary, Field(description="A loss added in meta-training, or none.")]
     meta: Annotated[Pick, Field(description="The meta-learning algorithm, or none.")]
@@ -189,7 +127,7 @@ class AskedOne(AskedPattern, total=False):
     ways: Annotated[Ways, Field(description="Classes of a test episode; 5 unless given.")]
     augment: Annotated[Pick, Field(description="The policy by which views are made.")]
     norm: Annotated[Norm, Field(description="Whose batch statistics a prediction uses.")]
-    selection: Annotated[Literal["last"], Field(description="Which weights are tested.")]
+    selection: Annotated[Selection, Field(description="Which weights are tested.")]
     budget: Annotated[AskedBudget, AfterValidator(_one_unit), Field(description="Training.")]
 
 
@@ -197,7 +135,7 @@ class AskedOne(AskedPattern, total=False):
 class AskedVariant(AskedOne, total=False):
     """One more row: inherits the top level, seeds and shots, but no axis of the grid."""
 
-    label: Annotated[str, AfterValidator(_row_name), Field(description="Names the row.")]
+    label: Annotated[str, AfterValidator(row_name), Field(description="Names the row.")]
 
 
 @_exact
@@ -214,13 +152,14 @@ class AskedGrid(TypedDict, total=False):
     ways: Several[Ways]
     augment: Several[Pick]
     norm: Several[Norm]
+    selection: Several[Selection]
     shots: Several[Count]
     seeds: Seeds
 
 
 Row = Annotated[
     Annotated[str, Tag("label")]
-    | Annotated[AskedPattern, AfterValidator(_not_empty), Tag("pattern")],
+    | Annotated[AskedPattern, AfterValidator(not_empty), Tag("pattern")],
     Discriminator(lambda value: "pattern" if isinstance(value, dict) else "label"),
 ]
 
@@ -243,7 +182,7 @@ class AskedSuite(AskedOne, total=False):
     seeds: Annotated[Seeds, Field(description="5 means 0 to 4; a list is taken as it is.")]
     evaluate: Annotated[AskedEvaluate, Field(description="Test episodes and steps.")]
     margin: Annotated[float, Field(gt=0, lt=1, description="Accuracies this close are equal.")]
-    grid: Annotated[AskedGrid, AfterValidator(_not_empty), Field(description="Combinations.")]
+    grid: Annotated[AskedGrid, AfterValidator(not_empty), Field(description="Combinations.")]
     variants: Annotated[list[AskedVariant], Field(min_length=1, description="Further rows.")]
     baseline: Annotated[
         Annotated[Row, Tag("bare")] | Annotated[AskedBaseline, Tag("by class")],
@@ -251,7 +190,7 @@ class AskedSuite(AskedOne, total=False):
         Field(description="A label, a control or a pattern of axes; or one per class of labels."),
     ]
     controls: Annotated[
-        list[Literal["random_init", "pixel_neighbour"]],
+        list[Control],
         Field(min_length=1, description="Rows that every comparison should survive."),
     ]
 
@@ -263,6 +202,7 @@ KEYS = {
     "budget": set(AskedBudget.__annotations__),
     "evaluate": set(AskedEvaluate.__annotations__),
     "auxiliary": set(AskedAuxiliary.__annotations__),
+    "selection": set(AskedSelection.__annotations__),
     "baseline": {*AskedBaseline.__annotations__, *AXES},
 }  # what may stand under a key; elsewhere the axes of a pattern
 

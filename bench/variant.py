@@ -1,30 +1,34 @@
 """One row of a report, resolved: every plug-in built, every default filled in, nothing shared."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.catalogue import build, resolved
+from bench import weights
+from bench.catalogue import build, entries, resolved
 from bench.cell import Json
 from bench.errors import UserError, suggest
-from bench.suite import Budget, Choice, Combination, Suite
+from bench.suite import LAST, Budget, Choice, Combination, Selection
 
 if TYPE_CHECKING:
-    from bench.contract import AbstractData, AbstractPlugin, TaskShape
+    from bench.contract import AbstractData, AbstractEncoder, AbstractPlugin, TaskShape
     from bench.dataset import Facts
 
 FactsOf = Callable[[str, "AbstractData"], "Facts"]
-INITS = ("scratch", "pretext")
+PLAIN_INITS = ("scratch", "pretext", "checkpoint")  # the words of ``init`` that name no plug-in
+Labels = Literal["none", "validation", "train"]
 LEAST_STEPS = 2  # of a training, however small the scale
-KIND_OF = {axis: axis for axis in ("data", "encoder", "augment", "pretext", "tasks", "meta")}
+PLUGINS = ("data", "encoder", "augment", "pretext", "init", "tasks", "meta")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
     """A cell without its seed and shots.
 
-    ``plugins`` has data, encoder, augment and meta, and pretext and tasks where they are used;
-    ``given`` the parameters that the suite named, and ``asked`` the axes, for labels.
+    ``plugins`` has data, encoder and meta, and augment, pretext, init and tasks where they are
+    used; ``given`` the parameters that the suite named, and ``asked`` the axes, for labels.
+    ``norm`` is that of training and of testing, unless ``tested_norm`` is another.
     """
 
     label: str
@@ -35,10 +39,12 @@ class Variant:
     given: Mapping[str, Mapping[str, Json]]
     asked: frozenset[str]
     init: str
+    weights: str | None  # sha256 of the file whose weights it starts from
     norm: str
-    labels: Literal["none", "validation", "train"]
+    tested_norm: str
+    labels: Labels
     ways: int
-    selection: str
+    selection: Selection
     budget: Budget
     budget_overridden: bool
     facts: "Facts"
@@ -52,22 +58,28 @@ class Variant:
     @property
     def identity(self) -> Json:
         """Everything that tells this variant from another; two with one identity are one."""
-        axes = {axis: self.described(axis) for axis in KIND_OF}
+        axes = {axis: self.described(axis) for axis in PLUGINS}
         budget = {phase: self.steps(phase) for phase in self.phases}
-        return [axes, self.init, self.norm, self.ways, self.selection, budget]
+        start, norms = [self.init, self.weights], [self.norm, self.tested_norm]
+        return [axes, start, norms, self.ways, self.selection.described, budget]
 
     @property
     def phases(self) -> tuple[str, ...]:
         """The kinds of training this variant goes through."""
-        pretrained = ("pretrain",) if self.init == "pretext" else ()
+        pretrained = () if self.init in ("scratch", "checkpoint") else ("pretrain",)
         return pretrained + (("metatrain",) if "tasks" in self.plugins else ())
+
+    @property
+    def objective(self) -> str:
+        """The axis that pre-training takes its loss from."""
+        return "init" if "init" in self.plugins else "pretext"
 
     def augments(self, phase: str) -> bool:
         """Whether a phase of training asks for augmented views."""
-        from bench.contract import AbstractPretext, AbstractTasks
+        from bench.contract import AbstractInit, AbstractPretext, AbstractTasks
 
-        plugin = self.plugins["pretext" if phase == "pretrain" else "tasks"]
-        assert isinstance(plugin, AbstractPretext | AbstractTasks)
+        plugin = self.plugins[self.objective if phase == "pretrain" else "tasks"]
+        assert isinstance(plugin, AbstractPretext | AbstractInit | AbstractTasks)
         return plugin.augments
 
     def task_shape(self, shots: int) -> "TaskShape":
@@ -86,12 +98,13 @@ class Variant:
 
     def examples_per_step(self, phase: str, shots: int = 1) -> int:
         """Return the examples that one training step passes forward."""
-        from bench.contract import AbstractMetaTrained, AbstractPretext
+        from bench.contract import AbstractInit, AbstractMetaTrained, AbstractPretext
 
         if phase == "pretrain":
-            pretext = self.plugins["pretext"]
-            assert isinstance(pretext, AbstractPretext)
-            return pretext.views * pretext.batch_size
+            objective = self.plugins[self.objective]
+            assert isinstance(objective, AbstractPretext | AbstractInit)
+            views = objective.views if isinstance(objective, AbstractPretext) else 1
+            return views * objective.batch_size
         meta = self.plugins["meta"]
         assert isinstance(meta, AbstractMetaTrained)
         return meta.tasks_per_step * meta.examples_per_task(self.task_shape(shots))
@@ -99,6 +112,13 @@ class Variant:
     def steps(self, phase: str, shots: int = 1) -> int:
         """Return the training steps that the budget buys, at least 2."""
         return max(LEAST_STEPS, self.bought(phase, shots))
+
+    def images(self, phase: str, shots: int = 1) -> int:
+        """Return the images that the budget of a phase comes to."""
+        asked: int | None = getattr(self.budget, f"{phase}_images")
+        if asked is not None:
+            return round(asked * self.budget.scale)
+        return self.steps(phase, shots) * self.examples_per_step(phase, shots)
 
     def bought(self, phase: str, shots: int = 1) -> int:
         """Return the whole steps that the budget buys, which may be too few to train."""
@@ -124,7 +144,7 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         "meta": asked.get("meta", _default("none", where)),
     }
     pretext = asked.get("pretext", _default("none", where))
-    init = _init(asked.get("init"), pretext.name)
+    init = asked.get("init", _default("scratch" if pretext.name == "none" else "pretext", where))
     if asked.get("auxiliary", _default("none", where)).name != "none":
         raise UserError(
             asked["auxiliary"].where, "an auxiliary loss", "Only `auxiliary: none` is known."
@@ -135,6 +155,8 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
     assert isinstance(meta, AbstractMeta)
     if pretext.name != "none":
         chosen["pretext"] = pretext
+    if init.name not in PLAIN_INITS:
+        chosen["init"] = _known_init(init)
     tasks = asked.get("tasks", _default("labels", where))
     if isinstance(meta, AbstractMetaTrained):
         chosen["tasks"] = tasks
@@ -143,11 +165,14 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
     built |= {axis: _build(axis, chosen[axis]) for axis in chosen if axis not in built}
     policy = combination.augment or _default(data.augment, where)
     augment = _build("augment", policy)
-    if any(getattr(built.get(axis), "augments", False) for axis in ("pretext", "tasks")):
+    if any(getattr(built.get(axis), "augments", False) for axis in ("pretext", "init", "tasks")):
         chosen["augment"], built["augment"] = policy, augment
-    reason = _nonsense(init, pretext.name)
+    reason = _nonsense(init.name, pretext.name)
     if reason:
         return reason
+    facts = facts_of(chosen["data"].name, data)
+    norm = combination.norm or meta.norm
+    start = _weights(init, built, facts, norm)
     variant = Variant(
         label=combination.label or "",
         named=combination.label is not None,
@@ -155,18 +180,37 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         plugins=built,
         names={axis: choice.name for axis, choice in chosen.items()},
         given={axis: choice.params for axis, choice in chosen.items()},
-        init=init,
+        init=init.name,
+        weights=start.sha256 if start else None,
         asked=frozenset(asked) | ({"augment"} if combination.augment else set()),
-        norm=combination.norm or meta.norm,
-        labels=_labels(built),
+        norm=norm,
+        tested_norm=norm,
+        labels=_most([_labels(built), _labels_of(start, init)]),
         ways=combination.ways,
-        selection=combination.selection,
+        selection=LAST,
         budget=combination.budget,
         budget_overridden=combination.budget_overridden,
-        facts=facts_of(chosen["data"].name, data),
+        facts=facts,
         where=where,
     )
-    return _declined(variant, shots) or variant
+    variant = _selected(variant, combination.selection)
+    return _declined(variant, shots) or _unselectable(variant) or variant
+
+
+def _selected(variant: Variant, selection: Selection) -> Variant:
+    """Return the variant with its weights selected; what trains nothing has none to select."""
+    if selection.is_last or not variant.phases:
+        return variant
+    seen: Labels = "validation" if selection.name == "label_val" else "none"
+    return replace(variant, selection=selection, labels=_most([variant.labels, seen]))
+
+
+def _unselectable(variant: Variant) -> str | None:
+    """Say why a rule cannot measure a variant's last training."""
+    axis = "tasks" if "tasks" in variant.plugins else "init"
+    labelled = axis in variant.plugins and _labels({axis: variant.plugins[axis]}) == "train"
+    reason = f"pretext_val needs a loss without labels, {variant.names.get(axis)} uses them"
+    return reason if labelled and variant.selection.name == "pretext_val" else None
 
 
 def _default(name: str, where: str) -> Choice:
@@ -174,30 +218,84 @@ def _default(name: str, where: str) -> Choice:
 
 
 def _build(axis: str, choice: Choice) -> "AbstractPlugin":
-    return build(KIND_OF[axis], choice.name, choice.params, choice.where)
+    return build(axis, choice.name, choice.params, choice.where)
 
 
-def _init(asked: Choice | None, pretext: str) -> str:
-    if asked is None:
-        return "scratch" if pretext == "none" else "pretext"
-    if asked.name not in INITS or asked.params:
-        raise UserError(asked.where, f"{asked.name!r}", suggest(asked.name, INITS))
-    return asked.name
+def _known_init(init: Choice) -> Choice:
+    known = (*PLAIN_INITS, *entries("init"))
+    if init.name not in known:
+        raise UserError(init.where, f"unknown init {init.name!r}", suggest(init.name, known))
+    return init
 
 
 def _nonsense(init: str, pretext: str) -> str | None:
     if init == "pretext" and pretext == "none":
         return "init is pretext, but there is no pretext"
-    if init == "scratch" and pretext != "none":
-        return f"init is scratch, so the pretext {pretext} would not be used"
+    if init != "pretext" and pretext != "none":
+        return f"init is {init}, so the pretext {pretext} would not be used"
     return None
 
 
-def _labels(built: Mapping[str, "AbstractPlugin"]) -> Literal["none", "train"]:
+def _weights(
+    init: Choice, built: Mapping[str, "AbstractPlugin"], facts: "Facts", norm: str
+) -> weights.Weights | None:
+    """Open the file that training starts from, and see that it fits the encoder."""
+    from bench.contract import AbstractEncoder
+
+    if init.name != "checkpoint":
+        return None
+    found = weights.keep(Path(init.params["checkpoint"]), init.params["sha256"], init.where)
+    encoder = built["encoder"]
+    assert isinstance(encoder, AbstractEncoder)
+    wanted = _tensors_of(encoder, facts, norm)
+    for name, shape in wanted.items():
+        if found.shapes.get(name) != shape:
+            held = list(found.shapes[name]) if name in found.shapes else "not in the file"
+            raise UserError(
+                init.where,
+                f"{init.params['checkpoint']}: {name} is {held}, the encoder's is {list(shape)}",
+                "Name the encoder and the norm that the weights were made with.",
+            )
+    return found
+
+
+def _tensors_of(encoder: "AbstractEncoder", facts: "Facts", norm: str) -> dict[str, Sequence[int]]:
+    """Return the shapes of an encoder's tensors by name; group norm keeps no running statistics."""
+    import torch
+
+    with torch.device("meta"):
+        tensors = encoder.module(facts.shape).state_dict()
+    left_out = (
+        "num_batches_tracked",
+        *(("running_mean", "running_var") if norm == "group" else ()),
+    )
+    named = {f"encoder.{name}": tuple(value.shape) for name, value in tensors.items()}
+    return {name: shape for name, shape in named.items() if not name.endswith(left_out)}
+
+
+def _labels(built: Mapping[str, "AbstractPlugin"]) -> Labels:
     from bench.contract import AbstractTasks
 
     tasks = built.get("tasks")
-    return "train" if isinstance(tasks, AbstractTasks) and tasks.uses_labels else "none"
+    uses = "init" in built or (isinstance(tasks, AbstractTasks) and tasks.uses_labels)
+    return "train" if uses else "none"
+
+
+def _labels_of(start: weights.Weights | None, init: Choice) -> Labels:
+    """Return the labels that went into weights from a file: by its note, or as the suite says."""
+    if start is None:
+        return "none"
+    said = [one for one in (start.note.get("labels"), init.params.get("labels")) if one]
+    if not said:
+        found = f"{init.params['checkpoint']} does not note which labels its training saw"
+        raise UserError(init.where, found, "Write labels: none, validation or train beside sha256.")
+    return _most(said)
+
+
+def _most(labels: Sequence[Labels]) -> Labels:
+    """Return the class of labels that covers all of these."""
+    order: tuple[Labels, ...] = ("none", "validation", "train")
+    return max(labels, key=order.index)
 
 
 def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
@@ -205,7 +303,9 @@ def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
     from bench.contract import Setting
 
     if variant.names.get("augment") == "none":
-        users = [variant.names[axis] for axis in ("pretext", "tasks") if axis in variant.plugins]
+        users = [
+            variant.names[axis] for axis in ("pretext", "init", "tasks") if axis in variant.plugins
+        ]
         return f"{' and '.join(users)} would see the same image twice: augment is none"
     settings = [
         Setting(
@@ -219,62 +319,3 @@ def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
     ]
     reasons = (p.declines(setting) for setting in settings for p in variant.plugins.values())
     return next((reason for reason in reasons if reason), None)
-
-
-def refuse_impossible(variant: Variant, suite: Suite) -> None:
-    """Check a variant against the size of its data.
-
-    Raises:
-        UserError: more ways than classes, more shots and queries than examples, a batch
-            beyond the training split.
-    """
-    from bench.contract import AbstractPretext
-
-    test, train = variant.facts.counts["test"], variant.facts.counts["train"]
-    data, queries = variant.names["data"], suite.evaluate.queries
-    if variant.ways > len(test):
-        raise UserError(
-            suite.where("ways"),
-            f"{variant.ways} ways, but {data} has {len(test)} test classes",
-            f"Use at most {len(test)}.",
-        )
-    if max(suite.shots) + queries > min(test):
-        raise UserError(
-            suite.where("evaluate", "queries"),
-            f"{max(suite.shots)} shots + {queries} queries a class, but the smallest test class"
-            f" of {data} has {min(test)} examples",
-            f"Use at most {min(test)} in all.",
-        )
-    pretext = variant.plugins.get("pretext")
-    if isinstance(pretext, AbstractPretext) and pretext.batch_size > sum(train):
-        raise UserError(
-            variant.where,
-            f"batch_size {pretext.batch_size}, but {data} has {sum(train)} training examples",
-            f"Use {{name: {variant.names['pretext']}, batch_size: {sum(train)}}} or less.",
-        )
-    if "tasks" in variant.plugins:
-        _refuse_tasks(variant, suite, train)
-
-
-def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> None:
-    from bench.contract import AbstractTasks
-
-    tasks = variant.plugins["tasks"]
-    assert isinstance(tasks, AbstractTasks)
-    name, data = variant.names["tasks"], variant.names["data"]
-    for shots in suite.shots:
-        shape = variant.task_shape(shots)
-        most = len(train) if tasks.uses_labels else sum(train)
-        if shape.ways > most:
-            raise UserError(
-                variant.where,
-                f"{variant.label} trains on {shape.ways}-way tasks, but {data} can fill {most}",
-                f"Use tasks: {{name: {name}, ways: {most}}} or less.",
-            )
-        if tasks.uses_labels and shape.shots + shape.queries > min(train):
-            raise UserError(
-                variant.where,
-                f"{variant.label} trains on {shape.shots} shots + {shape.queries} queries a class,"
-                f" but the smallest training class of {data} has {min(train)} examples",
-                f"Use tasks: {{name: {name}, shots: ..., queries: ...}}, {min(train)} in all.",
-            )

@@ -43,6 +43,7 @@ def test_the_layers_hold(copy: Path) -> None:
     [
         ("meta/maml.py", "from bench.stages import engine"),
         ("meta/maml.py", "from bench.meta import reptile"),
+        ("meta/learn2learn_maml.py", "from bench.meta import maml"),
         ("report/text.py", "import torch"),
         ("utils.py", "x = 1"),
         ("seeds.py", "from bench.cell import Cell"),

@@ -118,8 +118,9 @@ def test_a_whole_number_is_a_number() -> None:
     assert json.dumps(resolved("meta", "maml", one)) == json.dumps(resolved("meta", "maml", same))
 
 
-def test_every_file_is_a_plugin() -> None:
+def test_every_file_is_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file of a plug-in folder gives one class, which its defaults can build."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # every extra is there
     for kind in catalogue.KINDS:
         for name in entries(kind):
             needed = {"path": "somewhere"} if name == "image_folder" else {}
@@ -139,6 +140,24 @@ def test_an_installed_package_adds_a_plugin(install: Install) -> None:
     assert "elsewhere" not in sys.modules
     plugin = build("encoder", "tiny", {"width": 5}, "here")
     assert resolved("encoder", "tiny", plugin)["params"] == {"width": 5}
+
+
+def test_a_missing_extra_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What needs an extra that is not there is refused, with the command that installs it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert refusal("meta", "learn2learn_maml", {}) == (
+        "suite.yaml:3: meta: meta/learn2learn_maml needs learn2learn, which is not installed. Run"
+        " uv pip install -e '.[learn2learn]' in the checkout, or see Extras in the README."
+    )
+
+
+def test_a_missing_extra_of_a_package(install: Install) -> None:
+    """A third party's plug-in names an extra of its own package."""
+    lacking = '    extra: ClassVar[str] = "nowhere_to_be_found"\n'
+    install(PLUGIN + lacking, "[bench.encoder]\ntiny = elsewhere:Tiny\n")
+    with pytest.raises(UserError, match="needs nowhere_to_be_found") as caught:
+        build("encoder", "tiny", {}, "here")
+    assert str(caught.value).endswith("Run uv pip install 'elsewhere[nowhere_to_be_found]'.")
 
 
 @pytest.mark.parametrize("names", [("conv4", "other"), ("tiny", "tiny")])

@@ -105,6 +105,18 @@ def test_a_suite_with_a_mistake(
     assert os.listdir(here) == ["bad.yaml"]
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_suite_that_needs_an_extra(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """A method whose extra is not installed stops the plan with one line that says how."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (here / "bad.yaml").write_text(HEAD + "grid: {meta: [maml, learn2learn_maml]}\n")
+    says = refused(capsys, command, "bad.yaml")
+    assert "meta/learn2learn_maml needs learn2learn, which is not installed." in says
+    assert "uv pip install -e '.[learn2learn]'" in says
+
+
 @pytest.mark.parametrize("command", ["plan", "run", "report", "export", "why", "sync"])
 def test_a_suite_that_cannot_be_read(
     here: Path, capsys: pytest.CaptureFixture[str], command: str

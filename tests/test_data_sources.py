@@ -167,7 +167,7 @@ def test_both_routes_give_one_set(
 def test_an_archive_with_other_sums_is_refused(tmp_path: Path) -> None:
     """What torchvision's checksums do not know is an error that says what to fetch."""
     write_archive(tmp_path)
-    with pytest.raises(UserError, match=r"torchvision refuses it .* Delete it and unpack https"):
+    with pytest.raises(UserError, match=r"torchvision refuses it .* Delete it\. Unpack https"):
         CifarFs().read(tmp_path)
 
 

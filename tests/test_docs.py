@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import _parser
+from bench.cli import _parser, main
 from bench.suite import read_suite
 
 ROOT = Path(__file__).parent.parent
@@ -80,3 +80,12 @@ def test_every_plug_in_is_in_the_docs() -> None:
     own = [name for kind in KINDS for name, entry in entries(kind).items() if not entry.entry_point]
 
     assert [name for name in own if f"`{name}`" not in text] == []
+
+
+def test_the_page_of_methods_is_current(capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/methods.md is what ``bench list --markdown`` prints."""
+    assert main(["list", "--markdown"]) == 0
+
+    printed = capsys.readouterr().out
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert page == printed, "make it anew: bench list --markdown > docs/methods.md"

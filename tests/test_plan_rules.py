@@ -315,3 +315,10 @@ def test_an_overridden_budget_is_marked(plan_of: PlanOf) -> None:
         "- {label: more, meta: protonet, budget: {metatrain_steps: 90}}\n"
     )
     assert plan.settings["budget_overridden"] == ["more"]
+
+
+def test_the_scale_of_the_budgets_is_in_the_settings(plan_of: PlanOf) -> None:
+    """A report can tell a suite at full budget from a shrunken one."""
+    plans = [plan_of("meta: protonet\n"), plan_of("meta: protonet\n", budget_scale=0.5)]
+
+    assert [plan.settings["budget_scale"] for plan in plans] == [1.0, 0.5]

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from bench.suite import AXES, Budget, Choice, Evaluate, Suite, read_suite, schema, with_options
+from bench.suite import (
+    AXES,
+    LAST,
+    Budget,
+    Choice,
+    Evaluate,
+    Suite,
+    read_suite,
+    schema,
+    with_options,
+)
 from bench.suite_form import KEYS
 
 # The example of the design, as a user would write it.
@@ -116,7 +126,7 @@ def test_defaults(read: Read) -> None:
         5,
         None,
         None,
-        "last",
+        LAST,
         None,
     )
     assert one.budget == Budget(pretrain_images=1_000_000, metatrain_images=1_000_000)
@@ -285,9 +295,9 @@ def test_schema_names_the_keys_that_are_accepted() -> None:
 
 def test_grid_takes_every_axis_but_no_setting() -> None:
     """The grid takes the axes, and what else may vary; variants take the axes and overrides."""
-    varied = {*AXES, "ways", "augment", "norm"}
+    varied = {*AXES, "ways", "augment", "norm", "selection"}
     assert KEYS["grid"] == varied | {"shots", "seeds"}
-    assert KEYS["variants"] == varied | {"label", "selection", "budget"}
+    assert KEYS["variants"] == varied | {"label", "budget"}
 
 
 def test_schema_accepts_a_name_or_a_mapping() -> None:

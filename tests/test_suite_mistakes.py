@@ -70,9 +70,8 @@ MISTAKES = [
     ("margin: 1e999", ":3: margin: inf is too large or no number. Use a finite one."),
     (f"ways: {'9' * 40}", ":3: ways: 9999999999999999999999999999999999999999 is too large or no"),
     (f"ways: {'9' * 5000}", ":3: ways: unreadable text, "),
-    ("selection: best", ":3: selection: 'best' (text). Known: last."),
+    ("selection: best", ":3: selection: 'best' (text). Known: label_val, last,"),
     ("norm: runing", ":3: norm: 'runing' (text). Did you mean running?"),
-    ("init: scrach", ":3: init: unknown init 'scrach'. Did you mean scratch?"),
     ("init: {name: scratch, a: 1}", ":3: init: parameters of init scratch. It has none: write"),
     ("controls: [random]", ":3: controls[0]: 'random' (text). Did you mean random_init?"),
     (

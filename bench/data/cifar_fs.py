@@ -12,8 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from bench.archive import Archive
 from bench.contract import AbstractData, Examples
-from bench.dataset import cache_folder, stamp
+from bench.dataset import stamp
 from bench.errors import UserError
 
 # The lists of Bertinetto et al. 2019, as they released them.
@@ -39,8 +40,14 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
     "test": tuple(_TEST.split()),
 }
 CLASSES = sorted(name for names in SPLITS.values() for name in names)
-FOLDERS, ARCHIVE = "cifar-fs", "cifar-100-python"
-ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+FOLDERS, PICKLED = "cifar-fs", "cifar-100-python"
+ARCHIVE = Archive(
+    plugin="cifar_fs",
+    reader="CIFAR100",
+    folders=(PICKLED, PICKLED),
+    advice=f"Unpack https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz to FOLDER/{PICKLED}, "
+    f"or CIFAR-FS to FOLDER/{FOLDERS}/data/<class>/*.png",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +70,7 @@ class CifarFs(AbstractData):
     def read(self, root: Path | None) -> Examples:
         """Read all 60,000 images, in whichever layout is there."""
         folder = self._find(root)
-        arrays = _from_folders(folder) if folder.name == FOLDERS else _from_archive(folder.parent)
+        arrays = _from_folders(folder) if folder.name == FOLDERS else ARCHIVE.read(folder.parent)
         for name, array in arrays.items():
             if len(array) != self.examples_per_class:
                 raise UserError(
@@ -79,25 +86,13 @@ class CifarFs(AbstractData):
 
     def _find(self, root: Path | None) -> Path:
         """Return the folder of the set in either layout, fetched now when that is asked for."""
-        place = root or (cache_folder() / "downloads" if self.download else None)
+        place = ARCHIVE.place(root, download=self.download)
         if place and (place / FOLDERS / "data").is_dir():
             return place / FOLDERS
-        if place and self.download and not (place / ARCHIVE).is_dir():
-            _fetch(place)
-        if place and (place / ARCHIVE).is_dir():
-            return place / ARCHIVE
-        raise UserError(
-            "data cifar_fs",
-            f"neither {FOLDERS}/data nor {ARCHIVE} is in {place}"
-            if place
-            else "no root folder is set",
-            f"Unpack {ADDRESS} to FOLDER/{ARCHIVE}, or CIFAR-FS to FOLDER/{FOLDERS}/data/<class>/"
-            f"*.png, and give --data FOLDER or set BENCH_DATA=FOLDER; or write "
-            "data: {name: cifar_fs, download: true}.",
-        )
+        return ARCHIVE.find(root, download=self.download) / PICKLED
 
 
-def _from_folders(folder: Path) -> dict[str, np.ndarray]:
+def _from_folders(folder: Path) -> Mapping[str, np.ndarray]:
     """Read one PNG an image."""
     _check_lists(folder / "splits" / "bertinetto")
     found = {one.name for one in (folder / "data").glob("[!.]*") if one.is_dir()}
@@ -147,27 +142,3 @@ def _check_lists(folder: Path) -> None:
                 f"classes that differ from CIFAR-FS's {split} split: {', '.join(sorted(other))}",
                 "Put the released file back, or use data: image_folder for a split of your own.",
             )
-
-
-def _from_archive(root: Path) -> dict[str, np.ndarray]:
-    """Read CIFAR-100 through torchvision, which checks its sums."""
-    from torchvision.datasets import CIFAR100
-
-    try:
-        halves = [CIFAR100(root, train=train) for train in (True, False)]
-    except (RuntimeError, OSError) as error:
-        where, found = f"data cifar_fs: {root / ARCHIVE}", f"torchvision refuses it ({error})"
-        raise UserError(where, found, f"Delete it and unpack {ADDRESS} there.") from error
-    images = np.concatenate([half.data for half in halves]).transpose(0, 3, 1, 2)
-    labels = np.concatenate([half.targets for half in halves])
-    return {name: images[labels == place] for place, name in enumerate(halves[0].classes)}
-
-
-def _fetch(root: Path) -> None:
-    from torchvision.datasets import CIFAR100
-
-    try:
-        CIFAR100(root, download=True)
-    except (RuntimeError, OSError) as error:
-        found = f"torchvision could not fetch it ({error})"
-        raise UserError("data cifar_fs", found, f"Unpack {ADDRESS} to {root / ARCHIVE}.") from error

@@ -3,21 +3,25 @@
 The control that everybody forgets: features learned by self-supervision (or not learned at
 all), and a prototype, nearest-neighbour or logistic-regression head at test time. Nearest
 class mean as in Snell et al. (2017); logistic regression on L2-normalised features with
-C = 1 as in Tian et al. (2020), arXiv:2003.11539, by scikit-learn.
+C = 1 as in Tian et al. (2020), arXiv:2003.11539, by scikit-learn. ``tune_steps`` makes of the
+prototypes the start of a linear head that is tuned on the support, ProtoTune of Medina et al.
+(2020), arXiv:2006.11325; the nearest mean by distance and by its square are the same class.
 
 Shapes: N ways, S support examples, Q queries, D features.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveFloat
+from pydantic import NonNegativeInt, PositiveFloat
 from torch import Tensor
 
 from bench.contract import AbstractLearner, AbstractMeta, Norm, Task, Tensors
+from bench.inner import WEIGHT, own_scores, prototype_tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,21 +34,32 @@ class NoMeta(AbstractMeta):
     vectorises: ClassVar[bool] = False  # scikit-learn is not torch
     head: Literal["prototypes", "neighbour", "logistic"] = "prototypes"
     regularisation: PositiveFloat = 1.0  # scikit-learn's C of the logistic head; Tian et al. (2020)
+    tune_steps: NonNegativeInt = 0  # of prototypes as a linear head; ProtoTransfer: 15 epochs
+    tune_rate: PositiveFloat = 1e-3  # Adam; ProtoTransfer's authors' eval.py
+    added: ClassVar[Mapping[str, object]] = {"tune_steps": 0, "tune_rate": 1e-3}
+
+    def __post_init__(self) -> None:
+        """Refuse steps of a head that has none."""
+        if self.tune_steps and self.head != "prototypes":
+            raise ValueError(f"tune_steps is for head: prototypes, not for {self.head}")
 
     @property
     def test_steps(self) -> int:
-        """None are taken."""
-        return 0
+        """Those of the prototypes' head; by default none are taken."""
+        return self.tune_steps
 
     def adapt(
         self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
     ) -> Iterator[Tensors]:
-        """Yield once: the encoder stays as it is."""
-        yield params
+        """Yield once, or with a head after 1, 2, ... steps from the prototypes."""
+        tuning = prototype_tuning(learner, params, support_x, support_y, self.tune_rate)
+        return islice(tuning, self.tune_steps + 1)
 
     def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
         """Return the head's score of each query for each way."""
         support_SD, query_QD = learner.embed_both(params, task.support_x, task.query_x)
+        if WEIGHT in params:
+            return own_scores(params, query_QD)[:, : task.ways]
         if self.head == "logistic":
             return self._logistic(support_SD, query_QD, task)
         members_NS = F.one_hot(task.support_y, task.ways).T.bool()

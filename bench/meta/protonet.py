@@ -3,14 +3,18 @@
 The prototype of a class is the mean of its support features; a query's score for a class is
 minus the squared Euclidean distance to the prototype (their equations 1 and 2).
 
+``tune_steps`` adds the second half of ProtoTransfer, Medina et al. (2020), arXiv:2006.11325: at
+test the prototypes are the start of a linear head that is tuned on the support; training is as
+without.
+
 Shapes: N ways, S support examples, Q queries, D features.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
@@ -24,6 +28,7 @@ from bench.contract import (
     TaskShape,
     Tensors,
 )
+from bench.inner import WEIGHT, own_scores, prototype_tuning, prototypes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +49,14 @@ class Protonet(AbstractMetaTrained):
     )
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 15  # section 3.2
+    tune_steps: NonNegativeInt = 0  # of a head at test; ProtoTransfer's authors: 15 epochs
+    tune_rate: PositiveFloat = 1e-3  # Adam; ProtoTransfer's authors' eval.py
+    added: ClassVar[Mapping[str, object]] = {"tune_steps": 0, "tune_rate": 1e-3}
 
     @property
     def test_steps(self) -> int:
-        """None are taken."""
-        return 0
+        """Those of the head; by default none are taken."""
+        return self.tune_steps
 
     def declines(self, setting: Setting) -> str | None:
         """The loss is over queries."""
@@ -71,15 +79,16 @@ class Protonet(AbstractMetaTrained):
     def adapt(
         self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
     ) -> Iterator[Tensors]:
-        """Yield once: the prototypes are a function of the support."""
-        yield params
+        """Yield once, or with a head after 1, 2, ... steps from the prototypes."""
+        tuning = prototype_tuning(learner, params, support_x, support_y, self.tune_rate)
+        return islice(tuning, self.tune_steps + 1)
 
     def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
-        """Return minus the squared distance of each query to each prototype."""
+        """Return minus the squared distance of each query to each prototype, or a tuned score."""
         support_SD, query_QD = learner.embed_both(params, task.support_x, task.query_x)
-        label_N1 = torch.arange(task.ways, device=task.support_y.device).unsqueeze(1)
-        members_NS = (task.support_y == label_N1).to(support_SD.dtype)
-        prototypes_ND = members_NS @ support_SD / members_NS.sum(1, keepdim=True)
+        if WEIGHT in params:
+            return own_scores(params, query_QD)[:, : task.ways]
+        prototypes_ND = prototypes(support_SD, task.support_y, task.ways)
         return -(query_QD.unsqueeze(1) - prototypes_ND).square().sum(2)
 
     def examples_per_task(self, shape: TaskShape) -> int:

@@ -11,26 +11,23 @@ task's examples in their order, which is balanced over classes (there they are s
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.contract import AbstractLearner, AbstractMetaTrained, Setting, Task, TaskShape, Tensors
-from bench.inner import after
-
-BETA2, EPSILON = 0.999, 1e-8  # Adam's defaults, Kingma and Ba (2015)
+from bench.contract import AbstractLearner, Task, TaskShape, Tensors
+from bench.inner import AbstractLinearHead, adam, after, support_loss, zero_moments
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reptile(AbstractMetaTrained):
+class Reptile(AbstractLinearHead):
     """Move the start towards what a few steps on each task lead to."""
 
     reference: ClassVar[str] = "arXiv:1803.02999"
     optimizer: ClassVar[Literal["adam", "sgd"]] = "sgd"
+    uses_queries: ClassVar[bool] = False
     steps: PositiveInt = 8  # inner steps in training; authors' README, mini-ImageNet
     inner_rate: PositiveFloat = 1e-3  # of the inner Adam; authors' README
     inner_batch: PositiveInt = 10  # examples in an inner step; authors' README, 5-way
@@ -40,19 +37,9 @@ class Reptile(AbstractMetaTrained):
     task_shots: PositiveInt = 15  # authors' README, mini-ImageNet: more than at test
     task_queries: NonNegativeInt = 0  # all of a task's examples are trained on
 
-    def declines(self, setting: Setting) -> str | None:
-        """A linear head fits one number of ways."""
-        if setting.task and setting.task.ways != setting.ways:
-            return f"reptile's head has {setting.ways} outputs, its tasks {setting.task.ways} ways"
-        return None
-
     def schedule(self, progress: float) -> float:
         """Anneal the outer step linearly to zero."""
         return 1.0 - progress
-
-    def head(self, width: int, ways: int) -> nn.Module:
-        """Return one linear layer."""
-        return nn.Linear(width, ways)
 
     def meta_gradient(
         self, learner: AbstractLearner, params: Tensors, task: Task
@@ -70,11 +57,6 @@ class Reptile(AbstractMetaTrained):
         for _, adapted in self._trajectory(learner, params, support_x, support_y):
             yield adapted
 
-    def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
-        """Return the head's scores of the queries."""
-        _, query_QD = learner.embed_both(params, task.support_x, task.query_x)
-        return learner.head(params, query_QD)
-
     def examples_per_task(self, shape: TaskShape) -> int:
         """One minibatch in every step."""
         return self.steps * min(self.inner_batch, shape.num_support + shape.num_queries)
@@ -83,27 +65,13 @@ class Reptile(AbstractMetaTrained):
         self, learner: AbstractLearner, params: Tensors, x: Tensor, y: Tensor
     ) -> Iterator[tuple[Tensor, Tensors]]:
         """Yield the loss of the step before (zero at first) and the parameters after it."""
-        loss = x.new_zeros(())
-        moments = {name: torch.zeros_like(value) for name, value in params.items()}
+        loss, moments = x.new_zeros(()), zero_moments(params)
         size, step = min(self.inner_batch, len(x)), 0
         while True:
             yield loss, params
             batch = (torch.arange(size, device=x.device) + step * size) % len(x)
-            loss, gradient = learner.gradient(
-                partial(self._loss, learner, x=x[batch], y=y[batch]), params
-            )
             step += 1
-            moments = {
-                name: BETA2 * old + (1 - BETA2) * gradient[name].square()
-                for name, old in moments.items()
-            }
-            params = {
-                name: value
-                - self.inner_rate
-                * gradient[name]
-                / ((moments[name] / (1 - BETA2**step)).sqrt() + EPSILON)
-                for name, value in params.items()
-            }
-
-    def _loss(self, learner: AbstractLearner, params: Tensors, x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(learner.head(params, learner.embed(params, x)), y)
+            loss, gradient = learner.gradient(support_loss(learner, x[batch], y[batch]), params)
+            params, moments = adam(
+                params, gradient, moments, step=step, rate=self.inner_rate, beta1=0.0
+            )

@@ -74,10 +74,9 @@ def _verdicts(
     """One sentence a verdict that occurs."""
     if not compared:
         return []
-    within = f"{100 * margin:g} point" + ("" if margin == 0.01 else "s")
     phrases = {
         "better": f"better than {reference}",
-        "equivalent": f"equivalent to {reference} (within {within})",
+        "equivalent": f"equivalent to {reference} (within {words.within(margin)})",
         "worse": f"worse than {reference}",
     }
     said = []

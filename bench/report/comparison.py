@@ -212,13 +212,25 @@ def _row(
 
 
 def _marks(group: Group, baseline: Group | None, own_budget: frozenset[str]) -> tuple[str, ...]:
-    """Say what sets a row apart from its baseline beside the method: norm, budget."""
+    """Say what sets a row apart beside the method: norm, budget, and how weights were selected."""
     marks = []
     if baseline is not None and baseline.first.norm != group.first.norm:
         marks.append(f"norm {group.first.norm}, its baseline {baseline.first.norm}")
     if group.variant in own_budget:
         marks.append("a budget of its own")
-    return tuple(marks)
+    return tuple(marks + _selection(group))
+
+
+def _selection(group: Group) -> list[str]:
+    """Say by which rule the weights were selected, and at which steps; nothing of the last ones."""
+    rule = group.first.params.get("selection", "last")
+    if rule == "last":
+        return []
+    oracle = ": an oracle, it saw validation labels" if rule == "label_val" else ""
+    last = [list(one.trained.values())[-1] for one in group.done if one.trained]
+    steps = [f"{one['metrics']['selected_step']} of {one['curve']['steps'][-1]}" for one in last]
+    shown = f" (steps {', '.join(steps)})" if steps else ""
+    return [f"weights selected by {rule}{oracle}{shown}"]
 
 
 def _across(

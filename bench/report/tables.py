@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.report import words
 from bench.report.comparison import Block, Comparison, Row, is_floor
+from bench.report.reproduction import Beside
 from bench.report.results import CellResult, Group, Results
 from bench.report.statistics import ASSUMED_SEED_SD, Interval, detectable_difference
 
@@ -160,6 +161,47 @@ def across_table(block: Block) -> Table | None:
     markdown = words.table(["variant", "labels", "minus", "difference"], rows, right=(3,))
     frame = pd.DataFrame(numbers)
     return Table(name=f"across-labels-{block.slug}.csv", markdown=markdown, frame=frame)
+
+
+def published_table(found: Sequence[Beside]) -> Table | None:
+    """Own accuracies and published ones, each in a column of its own; None where there are none."""
+    if not found:
+        return None
+    header = ["setting", "variant", "own accuracy %", "published %", "difference"]
+    rows = [
+        [
+            one.block.title,
+            one.row.group.variant,
+            words.percent(one.row.accuracy) if one.row.accuracy else one.row.group.trouble,
+            one.number.shown,
+            words.NONE if one.difference is None else f"{100 * one.difference:+.1f}",
+            one.verdict,
+            one.number.title,
+        ]
+        for one in found
+    ]
+    markdown = words.table([*header, "verdict", "source"], rows, right=(2, 3, 4))
+    frame = pd.DataFrame([_beside(one) for one in found])
+    return Table(name="published.csv", markdown=markdown, frame=frame)
+
+
+def _beside(one: Beside) -> dict[str, object]:
+    reach = one.number.plus_minus
+    return {
+        "data": one.block.data,
+        "ways": one.block.ways,
+        "shots": one.block.shots,
+        "variant": one.row.group.variant,
+        **_interval("accuracy", one.row.accuracy),
+        "published": round(one.number.accuracy / 100, 6),  # 98.27 is 0.9827
+        "published_plus_minus": NAN if reach is None else round(reach / 100, 6),
+        "difference": NAN if one.difference is None else one.difference,
+        "verdict": one.closeness,
+        "remark": one.remark,
+        "method": one.number.method,
+        "source": one.number.source,
+        "identifier": one.number.identifier,
+    }
 
 
 def unfinished_table(results: Results) -> Table | None:

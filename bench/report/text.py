@@ -10,9 +10,11 @@ from pathlib import Path
 import jinja2
 
 from bench.cell import Json
+from bench.published import UNSTATED, published
 from bench.report import words
 from bench.report.answer import one_seed, overall, sentences
 from bench.report.comparison import Block, is_floor
+from bench.report.reproduction import Beside, beside, tally
 from bench.report.results import Results
 from bench.report.style import Picture
 from bench.report.tables import (
@@ -22,6 +24,7 @@ from bench.report.tables import (
     cost_table,
     power_table,
     provenance_table,
+    published_table,
     unfinished_table,
 )
 
@@ -58,10 +61,11 @@ def write_text(
     """Write the whole report as markdown that GitHub and a terminal can show."""
     plan, settings = results.plan, results.plan.settings
     sections = [_section(block, results, float(settings["margin"])) for block in blocks]
-    whole = [power_table(blocks), provenance_table(results), unfinished_table(results)]
-    power, provenance, unfinished = whole
-    assert power is not None
-    tables = [t for section in sections for t in section.tables] + [t for t in whole if t]
+    found = beside(blocks, plan, published())
+    literature, power = published_table(found), power_table(blocks)
+    provenance, unfinished = provenance_table(results), unfinished_table(results)
+    whole = [table for table in (literature, power, provenance, unfinished) if table]
+    tables = [t for section in sections for t in section.tables] + whole
     source = str(settings["source"]).rstrip()
     markdown = _template().render(
         name=plan.name,
@@ -70,6 +74,10 @@ def write_text(
         blocks=sections,
         csv=["cells.csv", *(table.name for table in tables)],
         pictures=pictures,
+        published=literature,
+        tally=tally(found),
+        margin=words.within(float(settings["margin"])),
+        sources=_sources(found),
         unfinished=unfinished,
         num_cells=len(plan.cells),
         dropped=plan.dropped,
@@ -79,7 +87,7 @@ def write_text(
         assumed="assumed" in power.markdown,
         sign_flip=_sign_flip(blocks),
         method=_method(results, blocks),
-        bibliography=_bibliography(plan.cards),
+        bibliography=_bibliography(plan.cards, found),
         provenance=provenance,
         origins=_origins(results),
         file=settings.get("file"),
@@ -198,16 +206,41 @@ def _method(results: Results, blocks: Sequence[Block]) -> str:
         "all comparisons with one reference for a data set, ways and shots. A difference is "
         f"equivalent if its interval lies within +- {100 * settings['margin']:g} points, better or "
         "worse if the interval excludes 0 and the adjusted p is below .05, else undecided. "
-        "Variants are compared with a baseline that saw the same labels."
+        f"Variants are compared with a baseline that saw the same labels.{_selection(results)}"
     )
 
 
-def _bibliography(cards: Mapping[str, Json]) -> list[str]:
-    """One line a source: which plug-ins follow it."""
+def _selection(results: Results) -> str:
+    """Say whose weights were tested, where it is not always the last."""
+    rules = {one.cell.params.get("selection", "last") for one in results.cells} - {"last"}
+    if not rules:
+        return ""
+    by = words.listing(sorted(rules))
+    return f" Weights are those of the last step, but in rows marked as selected by {by}."
+
+
+def _sources(found: Sequence[Beside]) -> list[str]:
+    """One line a method and source of published numbers: protocol, what +- is, where read."""
+    lines: dict[str, None] = {}
+    for number in (one.number for one in found):
+        known = number.plus_minus is not None and number.plus_minus_is != UNSTATED
+        reach = f"+- is {number.plus_minus_is}" if known else ""
+        read = f"read in {number.read_in}" if number.read_in else ""
+        said = "; ".join(part for part in (number.protocol, reach, read) if part)
+        cited = ", ".join(part for part in (number.title, number.identifier) if part)
+        lines[_link(words.escape(f"{cited}: {said}" if said else cited))] = None
+    return list(lines)
+
+
+def _bibliography(cards: Mapping[str, Json], found: Sequence[Beside]) -> list[str]:
+    """One line a source: which plug-ins follow it, and whether it gave published numbers."""
     sources: dict[str, list[str]] = {}
     for name, card in sorted(cards.items()):
         if card.get("reference"):
             sources.setdefault(card["reference"], []).append(name)
+    for identifier in dict.fromkeys(one.number.identifier for one in found):
+        if identifier:
+            sources.setdefault(identifier, []).append("published numbers")
     own = {"arXiv:2409.02850": ["crossed intervals"], "doi:10.2307/4615733": ["Holm's adjustment"]}
     return [
         f"{_link(reference)}: {words.escape(', '.join(names))}"

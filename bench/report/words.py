@@ -20,6 +20,11 @@ def points(interval: Interval) -> str:
     return f"{words} (one model)" if interval.one_model else words
 
 
+def within(margin: float) -> str:
+    """Return a margin in points: ``1 point``, ``0.5 points``."""
+    return f"{100 * margin:g} point" + ("" if margin == 0.01 else "s")
+
+
 def _triple(values: tuple[float, float, float], sign: str) -> str:
     """One decimal, or two where one would hide on which side of 0 a bound lies."""
     hidden = any(0 < abs(value) < 0.0005 for value in values)

@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from bench import published
 from bench.cell import digest
 from bench.plan import Plan
 from bench.report.comparison import blocks
@@ -14,7 +15,7 @@ from bench.report.results import read_results
 from bench.report.text import suite_changed, write_text
 from bench.store import Store, write_atomic
 
-REVISION = 1  # raised when a report of the same results reads differently
+REVISION = 2  # raised when a report of the same results reads differently
 MARK = re.compile(r"<!-- bench report (?P<hash>[0-9a-f]{64})(?P<files>( [^ /]+)*) -->")
 
 
@@ -49,13 +50,17 @@ def is_current(plan: Plan, store: Store, reports: Path) -> bool:
 
 
 def content_hash(plan: Plan, store: Store) -> str:
-    """Hash all that a report is made from: plan, finished stages, failures, report's revision."""
+    """Hash all that a report is made from: plan, finished stages, failures, published numbers.
+
+    Its own revision is in it too.
+    """
     described = plan.to_json()
     stages = [
         [key, _sums(store, spec.kind, key), [one["reason"] for one in store.failures(key)]]
         for key, spec in plan.stages.items()
     ]
-    return digest([REVISION, described, stages, suite_changed(plan.settings)])
+    numbers = hashlib.sha256(published.FILE.read_bytes()).hexdigest()
+    return digest([REVISION, numbers, described, stages, suite_changed(plan.settings)])
 
 
 def _sums(store: Store, kind: str, key: str) -> str | None:

@@ -11,8 +11,6 @@ from torch import Tensor
 from bench.cell import Json
 from bench.store import write_atomic
 
-WEIGHTS = "weights.safetensors"  # of a trained stage, beside its manifest
-
 
 def pack(tensors: Mapping[str, Tensor], note: Json = None) -> bytes:
     """Return tensors (and a JSON value) as the bytes of a safetensors file."""

@@ -113,13 +113,15 @@ def _gradient(
     loss: Loss, params: Tensors, *, differentiable: bool, traced: bool
 ) -> tuple[Tensor, Tensors]:
     """Differentiate by torch.func under vmap, else by autograd, which is faster."""
+    if not differentiable:  # cut off before, so that an outer gradient does not record this one
+        params = {name: p.detach() for name, p in params.items()}
     if traced:
         gradient, value = grad_and_value(loss)(dict(params))
         if differentiable:
             return value, gradient
         return value.detach(), {name: g.detach() for name, g in gradient.items()}
     if not differentiable:
-        params = {name: p.detach().requires_grad_() for name, p in params.items()}
+        params = {name: p.requires_grad_() for name, p in params.items()}
     with torch.enable_grad():
         value = loss(params)
         gradients = torch.autograd.grad(

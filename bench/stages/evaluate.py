@@ -38,7 +38,7 @@ def evaluate(spec: StageSpec, place: Place) -> Result:
     meta = rebuild("meta", inputs["meta"])
     assert isinstance(meta, AbstractMeta)
     part = read_part(inputs["data"])
-    bank = _bank(spec, part)
+    bank = bank_of(spec, part)
     trained = meta if isinstance(meta, AbstractMetaTrained) else None
     model = assemble(
         inputs,
@@ -49,7 +49,7 @@ def evaluate(spec: StageSpec, place: Place) -> Result:
         trained.learned if trained else None,
         channels_last=channels_last(place.device, second_order=False),
     )
-    examiner = _Examiner(spec, place, meta, model, part, bank)
+    examiner = Examiner(spec, place, meta, model, part, bank)
     accuracy_ER, seconds = _examine(spec, place, examiner)
     steps = inputs["readouts"][: accuracy_ER.shape[1]]
     return Result(
@@ -66,7 +66,8 @@ def evaluate(spec: StageSpec, place: Place) -> Result:
     )
 
 
-def _bank(spec: StageSpec, part: Part) -> Bank:
+def bank_of(spec: StageSpec, part: Part) -> Bank:
+    """Draw the episodes that a spec asks for, from this split."""
     return draw_bank(
         part.counts,
         data_digest=spec.inputs["data"]["digest"],
@@ -78,7 +79,7 @@ def _bank(spec: StageSpec, part: Part) -> Bank:
     )
 
 
-class _Examiner:
+class Examiner:
     """Answers the episodes of a bank; E episodes, R read-outs, K shots, N ways, Q queries."""
 
     def __init__(
@@ -90,6 +91,7 @@ class _Examiner:
         part: Part,
         bank: Bank,
     ) -> None:
+        """Put the split on the device; where the encoder stands still, embed it once."""
         self._spec, self._meta, self._model = spec, meta, model
         self._counted = 0
         norm = spec.inputs["norm"]
@@ -179,7 +181,7 @@ def _at(trajectory: Iterator[Tensors], readouts: list[int]) -> Iterator[Tensors]
             return
 
 
-def _examine(spec: StageSpec, place: Place, examiner: _Examiner) -> tuple[np.ndarray, float]:
+def _examine(spec: StageSpec, place: Place, examiner: Examiner) -> tuple[np.ndarray, float]:
     """Go through the bank, from the checkpoint where there is one; return accuracies, seconds."""
     total = spec.inputs["episodes"]
     path = place.store.partial(spec.key) / "checkpoint.safetensors"

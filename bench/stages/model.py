@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from bench.catalogue import rebuild
 from bench.cell import Json
 from bench.contract import AbstractEncoder, Shape, Tensors
-from bench.stages.checkpoint import WEIGHTS, prefixed
+from bench.stages.checkpoint import prefixed
 from bench.stages.network import Network, build_encoder, part_of, width_of
 from bench.stages.place import Place
 from bench.stages.streams import seed_default
+from bench.weights import WEIGHTS, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +60,27 @@ def assemble(
         grouped=inputs["norm"] == "group",
     )
     params, buffers = network.tensors(place.device)
-    params |= prefixed(learned(params), "meta.") if learned else {}
+    if learned:
+        params |= network.placed(prefixed(learned(params), "meta."), place.device)
+    if inputs.get("weights"):
+        given = {name: torch.from_numpy(value) for name, value in read(inputs["weights"]).items()}
+        _take(given, params, buffers, network, place)
     for kind, key in inputs["needs"].items():
         if key is not None:
-            trained = network.placed(load(place.store.read(kind, key, WEIGHTS)), place.device)
-            missing = [name for name in part_of(params | buffers, "encoder") if name not in trained]
-            assert not missing, f"stage {key} lacks {missing}"
-            params |= {name: trained[name] for name in params if name in trained}
-            buffers |= {name: trained[name] for name in buffers if name in trained}
+            _take(load(place.store.read(kind, key, WEIGHTS)), params, buffers, network, place)
     return Model(network=network, params=params, buffers=buffers)
+
+
+def _take(
+    given: Tensors,
+    params: dict[str, Tensor],
+    buffers: dict[str, Tensor],
+    network: Network,
+    place: Place,
+) -> None:
+    """Put trained tensors in the place of fresh ones; the encoder's have to be there."""
+    trained = network.placed(given, place.device)
+    missing = [name for name in part_of(params | buffers, "encoder") if name not in trained]
+    assert not missing, f"the trained weights lack {missing}"
+    params |= {name: trained[name] for name in params if name in trained}
+    buffers |= {name: trained[name] for name in buffers if name in trained}

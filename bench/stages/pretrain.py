@@ -1,25 +1,30 @@
-"""Train an encoder on a self-supervised pretext task; no label is within reach."""
+"""Train an encoder before anything else: on a pretext task, without labels, or on the labels."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from bench.catalogue import rebuild
-from bench.cell import StageSpec
-from bench.contract import AbstractNetwork, AbstractPretext, Tensors
+from bench.cell import Json, StageSpec
+from bench.contract import AbstractInit, AbstractNetwork, AbstractPretext, Shape, Tensors
+from bench.dataset import Part
+from bench.seeds import Coordinate
 from bench.stages.checkpoint import chosen, prefixed
 from bench.stages.engine import channels_last
 from bench.stages.model import Model, assemble
 from bench.stages.network import part_of
 from bench.stages.place import Place, Result
+from bench.stages.selection import Loss, snapshots
 from bench.stages.source import Source, augmentation, read_part
 from bench.stages.streams import generator, seed_default
 from bench.stages.training import train, trained
 
 
 class _Network(AbstractNetwork):
-    """The network as one pretext step sees it; its batches move the running statistics."""
+    """The network as one step sees it; its batches move the running statistics."""
 
     def __init__(self, model: Model, params: Tensors, buffers: Tensors, source: Source) -> None:
         self._model, self._params, self._buffers, self._source = model, params, buffers, source
@@ -41,29 +46,36 @@ class _Network(AbstractNetwork):
 def pretrain(spec: StageSpec, place: Place) -> Result:
     """Run one ``pretrain`` stage: the trained encoder, and its learning curve."""
     inputs = spec.inputs
-    pretext = rebuild("pretext", inputs["pretext"])
-    assert isinstance(pretext, AbstractPretext)
-    part = read_part(inputs["data"])
-    source = Source(part, augmentation(inputs["augment"]), place.device, labels=False)
+    objective = _objective(inputs)
+    part, policy = read_part(inputs["data"]), augmentation(inputs["augment"])
+    labels = isinstance(objective.plugin, AbstractInit)
+    source = Source(part, policy, place.device, labels=labels)
     shape = part.images.shape[1:]
+    name, seed = objective.name, inputs["seed"]
     model = assemble(
         inputs,
         place,
         shape,
-        lambda width: pretext.head(width, shape),
-        inputs["pretext"]["name"],
+        lambda width: objective.head(width, shape, len(part.classes)),
+        name,
         channels_last=channels_last(place.device, second_order=False),
     )
-    name, seed = inputs["pretext"]["name"], inputs["seed"]
-    batches = _Batches(source.num_examples, pretext.batch_size, inputs["data"]["digest"], seed)
+    size, digest = objective.plugin.batch_size, inputs["data"]["digest"]
+
+    def forward(
+        stream: str, batches: _Batches, of: Source, number: int, params: Tensors, carried: Tensors
+    ) -> tuple[Tensor, Tensors, Tensors]:
+        seed_default(stream, name, seed, number)
+        rng = generator(place.device, f"{stream} step", name, seed, number)
+        index = batches.index(number).to(place.device)
+        buffers = {key: value.clone() for key, value in chosen(carried, "buffer/").items()}
+        net = _Network(model, params, buffers, of)
+        return *objective.loss(net, chosen(carried, "state/"), of, index, rng), buffers
+
+    batches = _Batches(source.num_examples, size, "pretrain order", digest, seed)
 
     def step(number: int, params: Tensors, carried: Tensors) -> tuple[Tensor, Tensors, Tensors]:
-        seed_default("pretrain", name, seed, number)
-        rng = generator(place.device, "pretrain step", name, seed, number)
-        x = source.examples(batches.index(number).to(place.device))
-        buffers = {key: value.clone() for key, value in chosen(carried, "buffer/").items()}
-        net = _Network(model, params, buffers, source)
-        loss, state = pretext.loss(net, chosen(carried, "state/"), x, rng)
+        loss, state, buffers = forward("pretrain", batches, source, number, params, carried)
         gradients = torch.autograd.grad(loss, tuple(params.values()), materialize_grads=True)
         return (
             loss,
@@ -71,12 +83,51 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
             prefixed(buffers, "buffer/") | prefixed(state, "state/"),
         )
 
-    first = pretext.state(_Network(model, model.params, model.buffers, source))
+    def loss_on(held_out: Part) -> Loss:
+        unseen = Source(held_out, policy, place.device, labels=False)
+        order = _Batches(unseen.num_examples, size, "selection order", digest, seed)
+        return lambda number, params, carried: forward(
+            "selection", order, unseen, number, params, carried
+        )[0]
+
+    first = objective.state(_Network(model, model.params, model.buffers, source))
     carried = prefixed(model.buffers, "buffer/") | prefixed(first, "state/")
-    done = train(spec, place, pretext, model.params, carried, step)
+    kept = snapshots(spec, place, model, loss_on, lambda now: chosen(now, "buffer/"))
+    done = train(spec, place, objective.plugin, model.params, carried, step, kept)
     buffers = chosen(done.carried, "buffer/")
     encoder = part_of(done.params, "encoder") | part_of(buffers, "encoder")
     return trained(spec, place, done, encoder, model.num_parameters)
+
+
+def _objective(inputs: Mapping[str, Json]) -> "_Objective":
+    axis = "init" if "init" in inputs else "pretext"
+    plugin = rebuild(axis, inputs[axis])
+    assert isinstance(plugin, AbstractPretext | AbstractInit)
+    return _Objective(name=inputs[axis]["name"], plugin=plugin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Objective:
+    """What is trained on: a pretext, which sees images alone, or a loss of labels."""
+
+    name: str
+    plugin: AbstractPretext | AbstractInit
+
+    def head(self, width: int, shape: Shape, classes: int) -> nn.Module:
+        if isinstance(self.plugin, AbstractInit):
+            return self.plugin.head(width, classes)
+        return self.plugin.head(width, shape)
+
+    def state(self, net: AbstractNetwork) -> Tensors:
+        return {} if isinstance(self.plugin, AbstractInit) else self.plugin.state(net)
+
+    def loss(
+        self, net: AbstractNetwork, state: Tensors, source: Source, index: Tensor, rng: Generator
+    ) -> tuple[Tensor, Tensors]:
+        x = source.examples(index)
+        if isinstance(self.plugin, AbstractInit):
+            return self.plugin.loss(net, x, source.labels(index), rng), {}
+        return self.plugin.loss(net, state, x, rng)
 
 
 class _Batches:
@@ -85,12 +136,12 @@ class _Batches:
     The order names no pretext: pretexts with one batch size see the same images.
     """
 
-    def __init__(self, num_examples: int, batch_size: int, digest: str, seed: int) -> None:
+    def __init__(self, num_examples: int, batch_size: int, *coordinates: Coordinate) -> None:
         self._size, self._count = batch_size, num_examples // batch_size
         self._order = lru_cache(maxsize=1)(
             lambda epoch: torch.randperm(
                 num_examples,
-                generator=generator(torch.device("cpu"), "pretrain order", digest, seed, epoch),
+                generator=generator(torch.device("cpu"), *coordinates, epoch),
             )
         )
 

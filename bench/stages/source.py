@@ -38,6 +38,7 @@ class Source(AbstractSource):
         self._x = x.to(device)
         self._augment = augment
         self._classes = _classes(part, device) if labels else None
+        self._labels = torch.from_numpy(part.labels).to(device) if labels else None
 
     def examples(self, index: Tensor) -> Tensor:
         """Gather examples as floats in [0, 1], in torch's default precision."""
@@ -48,6 +49,12 @@ class Source(AbstractSource):
         if self._augment is None:
             raise PermissionError("this plug-in does not say augments = True")
         return self._augment(x_BCHW, rng)
+
+    def labels(self, index: Tensor) -> Tensor:
+        """Return the class, from 0, of each of these examples; with ``labels`` alone."""
+        if self._labels is None:
+            raise PermissionError("this source was made without labels")
+        return self._labels[index]
 
     def classes(self) -> tuple[Tensor, Tensor]:
         """Return the examples of each class, padded with -1, and their number."""

@@ -1,7 +1,7 @@
 """The loop of every stage that trains: optimizer, schedule, curve, checkpoint, NaN check."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 from bench.cell import Json, Progress, StageSpec, Started
 from bench.contract import AbstractTrained, Tensors
 from bench.stages.checkpoint import (
-    WEIGHTS,
     chosen,
     pack,
     prefixed,
@@ -18,6 +17,8 @@ from bench.stages.checkpoint import (
     write_checkpoint,
 )
 from bench.stages.place import Clock, Diverged, Place, Result, made_by, peak_memory
+from bench.stages.selection import Snapshots
+from bench.weights import WEIGHTS
 
 POINTS = 200  # of a learning curve, at most; between two of them a stage is not checkpointed
 
@@ -27,11 +28,15 @@ Step = Callable[[int, Tensors, Tensors], tuple[Tensor, Tensors, Tensors]]
 
 @dataclass
 class Training:
-    """Where a training stands. ``carried`` are tensors that are not trained."""
+    """Where a training stands. ``carried`` are tensors that are not trained.
+
+    Where there are snapshots, the best of them is what a finished training has come to.
+    """
 
     params: dict[str, Tensor]
     carried: dict[str, Tensor]
     optimizer: torch.optim.Optimizer
+    snapshots: Snapshots | None = None
     step: int = 0
     seconds: float = 0.0
     curve: dict[str, list[float]] = field(default_factory=lambda: {"steps": [], "loss": []})
@@ -41,18 +46,19 @@ def train(
     spec: StageSpec,
     place: Place,
     plugin: AbstractTrained,
-    params: Mapping[str, Tensor],
-    carried: Mapping[str, Tensor],
+    params: Tensors,
+    carried: Tensors,
     step: Step,
+    snapshots: Snapshots | None = None,
 ) -> Training:
     """Take the steps of a spec's budget, from its checkpoint where it has one.
 
     Raises:
-        Diverged: the loss or a parameter is not finite.
+        Diverged: the loss or a parameter is not finite, or the measure of every snapshot.
     """
     total: int = spec.inputs["budget"]["steps"]
     path = place.store.partial(spec.key) / "checkpoint.safetensors"
-    now = _begin(plugin, params, carried)
+    now = _begin(plugin, params, carried, snapshots)
     _resume(now, path, made_by(place.device))
     place.emit(Started(key=spec.key, step=now.step, total=total))
     clock, written = Clock(now.seconds), now.seconds
@@ -63,23 +69,27 @@ def train(
         _descend(now, gradient)
         losses.append(loss.detach())
         now.step += 1
-        if now.step % every == 0 or now.step == total:
+        told = now.step % every == 0 or now.step == total
+        if told:
             mean, losses = float(torch.stack(losses).mean()), []
             _record(now, spec, place, mean, total)
+        _look(now, spec, place, total)
+        if told:
             now.seconds = clock.seconds()
             if now.seconds - written > place.checkpoint_seconds:
                 _write(now, path, made_by(place.device))
                 written = now.seconds
     now.seconds = clock.seconds()
-    return now
+    return _chosen(now)
 
 
 def trained(
     spec: StageSpec, place: Place, done: Training, weights: Tensors, num_parameters: int
 ) -> Result:
     """Return the result of a training stage: its weights, last loss, curve and cost."""
+    best = done.snapshots
     return Result(
-        metrics={"loss": done.curve["loss"][-1]},
+        metrics={"loss": done.curve["loss"][-1]} | ({"selected_step": best.step} if best else {}),
         curve=done.curve,
         cost={
             "seconds": done.seconds,
@@ -88,11 +98,12 @@ def trained(
             "parameters": num_parameters,
         },
         files={WEIGHTS: pack(weights)},
+        facts={"snapshots": best.curve} if best else {},
     )
 
 
 def _begin(
-    plugin: AbstractTrained, params: Mapping[str, Tensor], carried: Mapping[str, Tensor]
+    plugin: AbstractTrained, params: Tensors, carried: Tensors, snapshots: Snapshots | None
 ) -> Training:
     leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
     kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -100,7 +111,7 @@ def _begin(
         "sgd": torch.optim.SGD,
     }
     optimizer = kinds[plugin.optimizer](list(leaves.values()), lr=plugin.rate)
-    return Training(params=leaves, carried=dict(carried), optimizer=optimizer)
+    return Training(params=leaves, carried=dict(carried), optimizer=optimizer, snapshots=snapshots)
 
 
 def _carry(result: tuple[Tensor, Tensors, Tensors]) -> tuple[Tensor, Tensors, dict[str, Tensor]]:
@@ -128,6 +139,26 @@ def _record(now: Training, spec: StageSpec, place: Place, loss: float, total: in
     place.emit(Progress(key=spec.key, step=now.step, total=total, values={"loss": loss}))
 
 
+def _look(now: Training, spec: StageSpec, place: Place, total: int) -> None:
+    """Measure a snapshot where one is due; it disturbs nothing, each step seeds its own draws."""
+    if now.snapshots is None or now.step not in now.snapshots.steps:
+        return
+    value = now.snapshots.take(now.step, now.params, now.carried)
+    if value is not None:
+        values = {"selection": value}
+        place.emit(Progress(key=spec.key, step=now.step, total=total, values=values))
+
+
+def _chosen(done: Training) -> Training:
+    """Put the best snapshot in the place of the last weights."""
+    best = done.snapshots
+    if best is None:
+        return done
+    if not best.step:
+        raise Diverged("the measure of every snapshot on the validation split")
+    return replace(done, params=best.params, carried=best.carried)
+
+
 def _write(now: Training, path: Path, made: Json) -> None:
     moments = {
         f"{number}.{name}": value
@@ -139,8 +170,10 @@ def _write(now: Training, path: Path, made: Json) -> None:
         prefixed(now.params, "params/")
         | prefixed(now.carried, "carried/")
         | prefixed(moments, "optimizer/")
+        | (now.snapshots.tensors() if now.snapshots else {})
     )
     note = {"made": made, "step": now.step, "seconds": now.seconds, "curve": now.curve}
+    note |= {"snapshots": now.snapshots.note()} if now.snapshots else {}
     write_checkpoint(path, tensors, note)
 
 
@@ -166,3 +199,5 @@ def _resume(now: Training, path: Path, made: Json) -> None:
     groups = now.optimizer.state_dict()["param_groups"]
     now.optimizer.load_state_dict({"state": state, "param_groups": groups})
     now.step, now.seconds, now.curve = note["step"], note["seconds"], note["curve"]
+    if now.snapshots:
+        now.snapshots.resume(tensors, note["snapshots"], now.params)

@@ -1,0 +1,100 @@
+"""Rows that every comparison should survive: each control as the combinations that make it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from bench.cell import Json, digest
+from bench.suite import Budget, Choice, Combination
+from bench.variant import Variant
+
+ALWAYS = "random_init"  # the floor that every row is judged against
+LOGISTIC = {"name": "none", "head": "logistic"}
+FIXED: Mapping[str, Mapping[str, Json]] = {
+    "random_init": {"meta": "none"},
+    "pixel_neighbour": {"encoder": "pixels", "meta": {"name": "none", "head": "neighbour"}},
+    "scratch_support": {"meta": "finetune"},
+    "ssl_prototypes": {"meta": "none"},
+    "ssl_logistic": {"meta": LOGISTIC},
+    "supervised_logistic": {"init": "supervised", "meta": LOGISTIC},
+    "supervised_protonet": {"tasks": "labels", "meta": "protonet"},
+    "joint_pretexts": {"meta": "none"},
+    "scratch_summed": {},
+}
+"""The axes that make a control; data, encoder, ways, norm and budgets are the suite's."""
+
+NEEDS: Mapping[str, str] = {
+    "ssl_prototypes": "the suite names no pretext",
+    "ssl_logistic": "the suite names no pretext",
+    "joint_pretexts": "the suite names fewer than two pretexts",
+    "scratch_summed": "no row of the suite is pre-trained and meta-trained",
+}
+"""Why a control came to nothing, for those that can."""
+
+
+def combinations_of(
+    control: str, asked: Sequence[Combination], kept: Sequence[Variant]
+) -> Iterator[Combination]:
+    """Return what a control adds to a suite whose combinations are ``asked``.
+
+    ``kept`` are the variants that they came to, in the same order.
+    """
+    if control == "scratch_summed":
+        made = _summed(asked, kept)
+    elif control == "joint_pretexts":
+        made = _joint(asked)
+    else:
+        held = ("pretext",) if control.startswith("ssl_") else ()
+        made = (_taken(one, held) for one in asked if all(_is_named(one, axis) for axis in held))
+    seen: dict[Json, Combination] = {}
+    for one in sorted(made, key=lambda one: not one.selection.is_last):  # by last, if any row is
+        fixed = {axis: _choice(control, value) for axis, value in FIXED[control].items()}
+        norm = one.norm if one.norm == "group" else None  # the rest is the method's to choose
+        both = {**one.axes, **fixed}
+        made_of = {axis: [choice.name, choice.params] for axis, choice in both.items()}
+        place = digest([made_of, one.ways, repr(one.budget), norm])
+        seen.setdefault(
+            place, replace(one, label=None, axes=both, norm=norm, where=f"the control {control}")
+        )
+    return iter(seen.values())
+
+
+def _taken(one: Combination, axes: Sequence[str]) -> Combination:
+    """Keep data, encoder and the axes that are named."""
+    kept = {axis: one.axes[axis] for axis in ("data", "encoder", *axes) if axis in one.axes}
+    return replace(one, axes=kept)
+
+
+def _is_named(one: Combination, axis: str) -> bool:
+    return axis in one.axes and one.axes[axis].name != "none"
+
+
+def _choice(control: str, value: Json) -> Choice:
+    named = {"name": value} if isinstance(value, str) else dict(value)
+    return Choice(name=named.pop("name"), params=named, where=f"the control {control}")
+
+
+def _joint(asked: Sequence[Combination]) -> Iterator[Combination]:
+    """Join all the pretexts of a suite in one pre-training, with equal weights."""
+    pretexts = {
+        digest([one.axes["pretext"].name, one.axes["pretext"].params]): one.axes["pretext"]
+        for one in asked
+        if _is_named(one, "pretext")
+    }
+    if len(pretexts) < 2:
+        return
+    members = [{"name": one.name, **one.params} for one in pretexts.values()]
+    mixture = _choice("joint_pretexts", {"name": "mixture", "members": members})
+    for one in asked:
+        base = _taken(one, ())
+        yield replace(base, axes={**base.axes, "pretext": mixture})
+
+
+def _summed(asked: Sequence[Combination], kept: Sequence[Variant]) -> Iterator[Combination]:
+    """Spend the images of pre-training and of meta-training on meta-training alone."""
+    for one, variant in zip(asked, kept, strict=True):
+        if variant.phases == ("pretrain", "metatrain"):
+            images = sum(variant.images(phase) for phase in variant.phases)
+            base = _taken(one, ("tasks", "meta"))
+            yield replace(
+                base, budget=Budget(metatrain_images=images), budget_overridden=True, norm=one.norm
+            )

@@ -1,0 +1,179 @@
+"""What a plug-in's source says of it: summary, parameters, claims; read without importing it."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from bench.catalogue import Entry
+
+PACKAGE = Path(__file__).parent
+CLAIMS = ("norm", "transductive", "frozen_encoder", "uses_labels", "augments", "views")
+FOLLOWS = "follows from the parameters"  # a claim that is a property
+FOR_TOOLS = ("type:", "noqa", "fmt:")  # comments that are not for readers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A hyper-parameter as written: its type, its default ("" for none), the comment beside it."""
+
+    kind: str
+    default: str
+    comment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a plug-in's source says of it; ``text`` is the whole docstring of its class."""
+
+    text: str
+    reference: str = ""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    claims: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return self.text.split("\n")[0]
+
+
+def describe(entry: Entry) -> Description:
+    """Read a plug-in's docstring, reference, parameters and claims from its source."""
+    nothing = Description(text="(its source cannot be read)")
+    if entry.path is None or not entry.path.is_file():
+        return nothing
+    try:
+        module = _Module.read(entry.path)
+    except (SyntaxError, ValueError, tokenize.TokenError):  # a third party's file may be broken
+        return nothing
+    wanted = entry.origin.partition(":")[2]
+    public = [wanted] if wanted else [name for name in module.classes if not name.startswith("_")]
+    if not public or public[0] not in module.classes:
+        return nothing
+    node = module.classes[public[0]]
+    return Description(
+        text=ast.get_docstring(node) or "",
+        reference=_reference(node),
+        parameters=_parameters(node, module),
+        claims=_claims(node, module),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Module:
+    """A source file: classes, names of types, where imported names come from, comments."""
+
+    classes: Mapping[str, ast.ClassDef]
+    types: Mapping[str, ast.expr]
+    imported: Mapping[str, Path]  # only from this package
+    comments: Mapping[int, str]  # line -> its comment
+    pure: frozenset[int]  # the lines that hold nothing but a comment
+
+    @classmethod
+    @cache
+    def read(cls, path: Path) -> "_Module":
+        source = path.read_bytes()
+        tree = ast.parse(source)
+        tokens = list(tokenize.tokenize(io.BytesIO(source).readline))
+        found = [one for one in tokens if one.type == tokenize.COMMENT]
+        return cls(
+            classes={node.name: node for node in tree.body if isinstance(node, ast.ClassDef)},
+            types=dict(_types(tree)),
+            imported=dict(_imported(tree)),
+            comments={one.start[0]: _for_readers(one.string) for one in found},
+            pure=frozenset(one.start[0] for one in found if one.line.lstrip().startswith("#")),
+        )
+
+
+def _types(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the names that a module gives to types: ``Turned = Literal["train", "all"]``."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
+            yield from ((one.id, node.value) for one in node.targets if isinstance(one, ast.Name))
+
+
+def _imported(tree: ast.Module) -> Iterator[tuple[str, Path]]:
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bench."):
+            _, *parts = str(node.module).split(".")
+            path = PACKAGE.joinpath(*parts).with_suffix(".py")
+            if path.is_file():
+                yield from ((one.asname or one.name, path) for one in node.names)
+
+
+def _for_readers(comment: str) -> str:
+    parts = [part.strip() for part in re.split(r"\s#\s", comment.removeprefix("#"))]
+    return " ".join(part for part in parts if part and not part.startswith(FOR_TOOLS))
+
+
+def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.AnnAssign, bool]]:
+    """Yield each annotated name, its statement, and whether it belongs to the class alone."""
+    for line in node.body:
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+            yield line.target.id, line, ast.unparse(line.annotation).startswith("ClassVar")
+
+
+def _reference(node: ast.ClassDef) -> str:
+    for name, line, of_class in _fields(node):
+        if of_class and name == "reference" and isinstance(line.value, ast.Constant):
+            return str(line.value.value)
+    return ""
+
+
+def _parameters(node: ast.ClassDef, module: _Module) -> dict[str, Parameter]:
+    return {
+        name: Parameter(
+            kind=_written_out(line.annotation, module),
+            default="" if line.value is None else ast.unparse(line.value),
+            comment=_beside(line, module),
+        )
+        for name, line, of_class in _fields(node)
+        if not of_class
+    }
+
+
+def _written_out(annotation: ast.expr, module: _Module) -> str:
+    """Return a type as written, the module's own name for one replaced by what it stands for."""
+    known = isinstance(annotation, ast.Name) and module.types.get(annotation.id)
+    return ast.unparse(known or annotation)
+
+
+def _beside(line: ast.AnnAssign, module: _Module) -> str:
+    """Join the comments on a statement's lines, and pure lines of comment right below them."""
+    last = line.end_lineno or line.lineno
+    own = [module.comments.get(number, "") for number in range(line.lineno, last + 1)]
+    while any(own) and last + 1 in module.pure:
+        last += 1
+        own.append(module.comments[last])
+    return " ".join(one for one in own if one)
+
+
+def _claims(node: ast.ClassDef, module: _Module) -> dict[str, str]:
+    """Return the claims of a class, those of the classes that it derives from included."""
+    found: dict[str, str] = {}
+    for one in _lineage(node, module):
+        found = dict(_said(one)) | found
+    return {name: found[name] for name in CLAIMS if name in found}
+
+
+def _said(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef) and part.name in CLAIMS:
+            yield part.name, FOLLOWS
+    for name, line, of_class in _fields(node):
+        if of_class and name in CLAIMS and isinstance(line.value, ast.Constant):
+            value = line.value.value
+            yield name, {True: "yes", False: "no"}[value] if type(value) is bool else str(value)
+
+
+def _lineage(node: ast.ClassDef, module: _Module) -> Iterator[ast.ClassDef]:
+    """Yield a class, then what it derives from, as far as this file and this package tell."""
+    yield node
+    for base in (ast.unparse(one) for one in node.bases):
+        home = _Module.read(module.imported[base]) if base in module.imported else module
+        if base in home.classes:
+            yield from _lineage(home.classes[base], home)

@@ -1,0 +1,54 @@
+"""MAML with learn2learn's inner loop: the cross-check of ``maml``, and its peer.
+
+Finn, Abbeel and Levine (2017), arXiv:1703.03400, by ``learn2learn.algorithms.MAML`` of Arnold et
+al. (2020), arXiv:2008.12284. Parameters and defaults are those of ``maml``, and so are its
+results up to rounding.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from bench.contract import AbstractLearner, Tensors
+from bench.inner import AbstractInnerLoop, Rates
+from bench.meta._learn2learn import AsModule, adapted, algorithms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learn2LearnMaml(AbstractInnerLoop):
+    """Learn a start as maml does, with the inner steps of the library learn2learn."""
+
+    reference: ClassVar[str] = "arXiv:2008.12284"
+    extra: ClassVar[str | None] = "learn2learn"
+    vectorises: ClassVar[bool] = False  # its steps are autograd's, on modules
+    order: Literal[1, 2] = 2  # this and all below: as maml
+    steps: PositiveInt = 5
+    inner_rate: PositiveFloat = 0.01
+    rate: PositiveFloat = 1e-3
+    tasks_per_step: PositiveInt = 4
+    task_ways: PositiveInt | None = None
+    task_shots: PositiveInt = 5
+    task_queries: NonNegativeInt = 15
+
+    def rates(self, params: Tensors) -> Rates:
+        """Encoder and head move at one rate."""
+        return dict.fromkeys(params, self.inner_rate)
+
+    def _steps(
+        self,
+        learner: AbstractLearner,
+        params: Tensors,
+        x: Tensor,
+        y: Tensor,
+        *,
+        differentiable: bool,
+    ) -> Iterator[Tensors]:
+        def scores(now: Tensors, x_BCHW: Tensor) -> Tensor:
+            return learner.head(now, learner.embed(now, x_BCHW))
+
+        module = AsModule(scores, params)
+        maml = algorithms().MAML(module, lr=self.inner_rate, first_order=not differentiable)
+        return adapted(maml, params, x, y)

@@ -1,0 +1,116 @@
+"""Whether a set can fill what a variant asks of it: ways, shots, queries, batches."""
+
+from bench.errors import UserError
+from bench.suite import Suite
+from bench.variant import Variant
+
+Lacking = tuple[str, str, str]  # what a selection asks for, what is there, what would work
+
+
+def refuse_impossible(variant: Variant, suite: Suite) -> None:
+    """Check a variant against the size of its data.
+
+    Raises:
+        UserError: more ways than classes, more shots and queries than examples, a batch
+            beyond the training split, a selection beyond the validation split.
+    """
+    from bench.contract import AbstractInit, AbstractPretext
+
+    test, train = variant.facts.counts["test"], variant.facts.counts["train"]
+    data, queries = variant.names["data"], suite.evaluate.queries
+    if variant.ways > len(test):
+        raise UserError(
+            suite.where("ways"),
+            f"{variant.ways} ways, but {data} has {len(test)} test classes",
+            f"Use at most {len(test)}.",
+        )
+    if max(suite.shots) + queries > min(test):
+        raise UserError(
+            suite.where("evaluate", "queries"),
+            f"{max(suite.shots)} shots + {queries} queries a class, but the smallest test class"
+            f" of {data} has {min(test)} examples",
+            f"Use at most {min(test)} in all.",
+        )
+    axis = "init" if "init" in variant.plugins else "pretext"
+    first = variant.plugins.get(axis)
+    if isinstance(first, AbstractPretext | AbstractInit) and first.batch_size > sum(train):
+        raise UserError(
+            variant.where,
+            f"batch_size {first.batch_size}, but {data} has {sum(train)} training examples",
+            f"Use {{name: {variant.names[axis]}, batch_size: {sum(train)}}} or less.",
+        )
+    if "tasks" in variant.plugins:
+        _refuse_tasks(variant, suite, train)
+    _refuse_selection(variant, suite)
+
+
+def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> None:
+    from bench.contract import AbstractTasks
+
+    tasks = variant.plugins["tasks"]
+    assert isinstance(tasks, AbstractTasks)
+    name, data = variant.names["tasks"], variant.names["data"]
+    for shots in suite.shots:
+        shape = variant.task_shape(shots)
+        most = len(train) if tasks.uses_labels else sum(train)
+        if shape.ways > most:
+            raise UserError(
+                variant.where,
+                f"{variant.label} trains on {shape.ways}-way tasks, but {data} can fill {most}",
+                f"Use tasks: {{name: {name}, ways: {most}}} or less.",
+            )
+        if tasks.uses_labels and shape.shots + shape.queries > min(train):
+            raise UserError(
+                variant.where,
+                f"{variant.label} trains on {shape.shots} shots + {shape.queries} queries a class,"
+                f" but the smallest training class of {data} has {min(train)} examples",
+                f"Use tasks: {{name: {name}, shots: ..., queries: ...}}, {min(train)} in all.",
+            )
+
+
+def _refuse_selection(variant: Variant, suite: Suite) -> None:
+    rule, data = variant.selection, variant.names["data"]
+    needs = {"pretext_val": _batch, "pseudo_val": _clusters, "label_val": _classes}
+    lacking = None if rule.is_last else needs[rule.name](variant, suite)
+    if lacking:
+        asked, held, works = lacking
+        found = f"{rule.name} asks for {asked}, but the validation split of {data} has {held}"
+        raise UserError(rule.where, found, f"Use {works}, or selection: last.")
+
+
+def _classes(variant: Variant, suite: Suite) -> Lacking | None:
+    val, params = variant.facts.counts["val"], variant.selection.params
+    needed, most, fewest = params["shots"] + params["queries"], len(val), min(val)
+    if variant.ways > most:
+        fewer = f"ways: {most}, " if most > 1 else ""
+        return f"{variant.ways}-way episodes", f"{most} classes", f"{fewer}selection: pseudo_val"
+    if needed > fewest:
+        works = f"{{name: label_val, shots: ..., queries: ...}}, {fewest} in all"
+        return f"{needed} examples of each class", f"a class of {fewest}", works
+    return None
+
+
+def _clusters(variant: Variant, suite: Suite) -> Lacking | None:
+    """Ask for twice as many clusters as ways: some come out too small for an episode."""
+    size, held = variant.selection.params["cluster_size"], sum(variant.facts.counts["val"])
+    if held // size >= 2 * variant.ways:
+        return None
+    asked = f"clusters of about {size} examples, at least {2 * variant.ways} of them"
+    works = f"{{name: pseudo_val, cluster_size: {held // (2 * variant.ways)}}} or less"
+    return asked, f"{held} examples", works
+
+
+def _batch(variant: Variant, suite: Suite) -> Lacking | None:
+    from bench.contract import AbstractPretext
+
+    held = sum(variant.facts.counts["val"])
+    if "tasks" in variant.plugins:
+        size, field, axis = max(variant.task_shape(k).ways for k in suite.shots), "ways", "tasks"
+    else:
+        pretext = variant.plugins["pretext"]
+        assert isinstance(pretext, AbstractPretext)
+        size, field, axis = pretext.batch_size, "batch_size", "pretext"
+    if size <= held:
+        return None
+    works = f"{axis}: {{name: {variant.names[axis]}, {field}: {held}}} or less"
+    return f"{field} {size}", f"{held} examples", works

@@ -1,0 +1,254 @@
+"""Golden traces: five losses of every plug-in, on a CPU in float64.
+
+A trace that changes while its plug-in's ``revision`` does not is a change of numbers that nobody
+meant, and fails. ``python tests/test_goldens.py`` writes the traces that are missing or whose
+revision was raised; it never overwrites another.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from bench.catalogue import KINDS, build, entries, load_class, resolved
+from bench.cell import Json, StageSpec
+from bench.contract import AbstractData, AbstractMeta, AbstractMetaTrained, Task
+from bench.dataset import facts, open_dataset
+from bench.episodes import draw_bank
+from bench.errors import UserError
+from bench.plan import make_plan
+from bench.stages.engine import Learner
+from bench.stages.model import assemble
+from bench.stages.perform import STAGES
+from bench.stages.place import Place
+from bench.stages.source import read_part
+from bench.stages.streams import seed_default
+from bench.store import Store
+from bench.suite import read_suite
+
+GOLDENS = Path(__file__).parent / "goldens"
+STEPS = 5
+CLOSE = 1e-9  # relative: other CPUs add up in another order
+PICTURES = "golden-pictures"
+HEAD = "name: golden\nshots: 1\nseeds: 1\nways: 3\nevaluate: {episodes: 5, queries: 2}\n"
+HEAD += f"budget: {{pretrain_steps: {STEPS}, metatrain_steps: {STEPS}}}\n"
+TASKS = "ways: 3, shots: 2, queries: 2"
+PARAMS: dict[str, dict[str, Json]] = {
+    "data/image_folder": {"path": PICTURES, "size": 16},
+    "pretext/mixture": {"members": ["rotation", "simclr"], "batch_size": 8},
+    "meta/finetune": {"steps": 3},
+}
+SMALL: dict[str, dict[str, Json]] = {
+    "pretext": {"batch_size": 8},
+    "init": {"batch_size": 8},
+}
+
+
+def names() -> list[str]:
+    """Return every plug-in of bench itself, as kind/name."""
+    every = [(kind, one) for kind in KINDS for one in entries(kind).values()]
+    return [f"{kind}/{one.name}" for kind, one in every if one.package == "bench"]
+
+
+def params_of(what: str) -> dict[str, Json]:
+    """Return the parameters a plug-in is traced with: its defaults, but for sizes."""
+    kind, name = what.split("/")
+    if kind == "meta" and "tasks_per_step" in load_class(kind, name).__dataclass_fields__:  # type: ignore[attr-defined]
+        return {"tasks_per_step": 2}
+    return PARAMS.get(what, SMALL.get(kind, {}))
+
+
+def suite_of(what: str) -> str:
+    """Return a suite whose one training shows what a plug-in computes."""
+    kind, name = what.split("/")
+    own = json.dumps({"name": name, **params_of(what)})
+    axes = {
+        "data": "glyphs",
+        "encoder": "{name: conv4, width: 4}",
+        "tasks": f"{{name: labels, {TASKS}}}",
+        "meta": "protonet",
+    }
+    if kind == "augment":
+        pictures = json.dumps({"name": "image_folder", **PARAMS["data/image_folder"]})
+        axes |= {"pretext": "{name: simclr, batch_size: 8}", "meta": "none", "augment": "affine"}
+        axes["data"] = pictures  # in colour, for those that change colours
+    elif kind == "encoder":
+        axes |= {"pretext": "{name: rotation, batch_size: 2}", "meta": "none", kind: own}
+    elif kind in ("pretext", "init"):
+        axes |= {"meta": "none", kind: own}
+    elif kind == "tasks":
+        axes[kind] = json.dumps({"name": name, "ways": 3, "shots": 1, "queries": 2})
+    else:
+        axes[kind] = own
+    if what == "encoder/pixels":
+        axes["pretext"] = "none"
+    return HEAD + "".join(f"{axis}: {value}\n" for axis, value in axes.items())
+
+
+def trace(what: str, root: Path) -> list[float]:
+    """Return five losses of a plug-in; ``root`` holds the data sets."""
+    kind, name = what.split("/")
+    with tempfile.TemporaryDirectory() as folder, _float64():
+        spec = _stage(what, Path(folder), root)
+        if kind == "augment":
+            policy = resolved(kind, name, build(kind, name, {}, what))
+            spec = replace(spec, inputs={**spec.inputs, "augment": policy})
+        store = Store(Path(folder) / "results")
+        store.prepare()
+        place = Place(
+            store=store,
+            device=torch.device("cpu"),
+            emit=lambda event: None,
+            checkpoint_seconds=float("inf"),
+        )
+        if spec.kind == "evaluate":
+            return _episodes(spec, place)
+        return [float(loss) for loss in STAGES[spec.kind](spec, place).curve["loss"]]
+
+
+def _stage(what: str, folder: Path, root: Path) -> StageSpec:
+    (folder / "suite.yaml").write_text(suite_of(what))
+
+    def facts_of(name: str, source: AbstractData) -> object:
+        return facts(open_dataset(source, name, root))
+
+    plan = make_plan(read_suite(folder / "suite.yaml"), facts_of)  # type: ignore[arg-type]
+    cell = next((cell for cell in plan.cells if not cell.control), plan.cells[0])
+    kinds = ("metatrain", "evaluate") if "metatrain" in cell.stages else ("pretrain", "evaluate")
+    return plan.stages[next(cell.stages[kind] for kind in kinds if kind in cell.stages)]
+
+
+def _episodes(spec: StageSpec, place: Place) -> list[float]:
+    """Return the cross-entropy of each of five test episodes, after the last step."""
+    inputs = spec.inputs
+    meta = build("meta", inputs["meta"]["name"], inputs["meta"]["params"], "golden")
+    assert isinstance(meta, AbstractMeta)
+    assert not isinstance(meta, AbstractMetaTrained)
+    part = read_part(inputs["data"])
+    model = assemble(
+        inputs, place, part.images.shape[1:], lambda width: torch.nn.Identity(), "golden",
+        channels_last=False,
+    )  # fmt: skip
+    learner = Learner(model.network, model.buffers, inputs["norm"], training=False)
+    bank = draw_bank(
+        part.counts, data_digest=inputs["data"]["digest"], split="test", ways=inputs["ways"],
+        shots=inputs["shots"], queries=inputs["queries"], episodes=STEPS,
+    )  # fmt: skip
+    x = torch.from_numpy(np.array(part.images)).double() / 255
+    label = torch.arange(inputs["ways"])
+    losses = []
+    for support, query in zip(bank.support_ENK, bank.query_ENQ, strict=True):
+        task = Task(
+            support_x=x[support.T.ravel()],
+            support_y=label.repeat(support.shape[1]),
+            query_x=x[query.T.ravel()],
+            query_y=label.repeat(query.shape[1]),
+            ways=len(label),
+        )
+        seed_default("golden")
+        trajectory = meta.adapt(learner, model.params, task.support_x, task.support_y)
+        *_, params = [p for _, p in zip(range(meta.test_steps or 1), trajectory, strict=False)]
+        losses.append(F.cross_entropy(meta.predict(learner, params, task), task.query_y).item())
+    return losses
+
+
+@contextmanager
+def _float64() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def fill(root: Path) -> Path:
+    """Write fifteen classes of five pictures, and link to the real sets where they are."""
+    for real in Path(os.environ.get("BENCH_DATA") or root / "nothing").glob("*"):
+        (root / real.name).symlink_to(real)
+    ramp = np.add.outer(np.arange(16), np.arange(16))
+    for number in range(75):
+        folder = root / PICTURES / f"class {number // 5}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = (ramp * (number // 5 + 1) + 3 * number) % 256
+        picture = np.repeat(pixels[..., None], 3, axis=2).astype(np.uint8)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    return root
+
+
+def path_of(what: str) -> Path:
+    """Return where the trace of a plug-in is kept."""
+    return GOLDENS / f"{what.replace('/', '-')}.json"
+
+
+def revision_of(what: str, root: Path) -> int:
+    """Return a plug-in's revision; raises UserError where it needs what this machine lacks."""
+    kind, name = what.split("/")
+    plugin = build(kind, name, params_of(what), what)
+    if isinstance(plugin, AbstractData):
+        plugin.fingerprint(root)
+    return plugin.revision
+
+
+# --- the tests
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the data sets."""
+    return fill(tmp_path_factory.mktemp("golden-data"))
+
+
+def test_every_plug_in_has_its_golden() -> None:
+    """The set of golden traces is the set of plug-ins: none is missing, none is left over."""
+    assert {path.name for path in GOLDENS.glob("*.json")} == {path_of(w).name for w in names()}
+
+
+@pytest.mark.parametrize("what", names())
+def test_a_trace_is_what_it_was(what: str, root: Path) -> None:
+    """Five losses of each plug-in are those that were kept with its revision."""
+    kept = json.loads(path_of(what).read_text())
+    try:
+        revision = revision_of(what, root)
+    except UserError as error:  # a set or an extra that this machine lacks
+        pytest.skip(str(error))
+    assert revision == kept["revision"], "the revision was raised: python tests/test_goldens.py"
+    assert len(kept["trace"]) == STEPS
+    assert trace(what, root) == pytest.approx(kept["trace"], rel=CLOSE), (
+        "numbers changed: raise its revision"
+    )
+
+
+def write() -> None:
+    """Write the traces that are missing or of another revision, and say which were left alone."""
+    torch.set_num_threads(1)
+    GOLDENS.mkdir(exist_ok=True)
+    for path in set(GOLDENS.glob("*.json")) - {path_of(what) for what in names()}:
+        path.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        root = fill(Path(folder))
+        for what in names():
+            try:
+                revision = revision_of(what, root)
+            except UserError as error:
+                print(f"{what} is left out: {error}")
+                continue
+            kept = json.loads(path_of(what).read_text()) if path_of(what).is_file() else {}
+            if kept.get("revision") == revision:
+                continue
+            value = {"revision": revision, "trace": trace(what, root)}
+            path_of(what).write_text(json.dumps(value, indent=1) + "\n")
+            print(f"wrote {path_of(what)}")
+
+
+if __name__ == "__main__":
+    write()
