@@ -352,6 +352,7 @@ class AbstractMetaTrained(AbstractMeta, AbstractTrained):
     """A meta-learning algorithm, written for one task as pure functions."""
 
     second_order: bool = False  # differentiates through its own gradient steps
+    test_only: ClassVar[tuple[str, ...]] = ()  # parameters that training does not look at
     tasks_per_step: int
     task_ways: int | None  # of the tasks it trains on by default; None: the suite's ways
     task_shots: int

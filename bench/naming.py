@@ -22,7 +22,8 @@ def _label(variant: Variant, among: list[Variant]) -> str:
     ]
     if variant.control:
         extras += _among_controls(variant, [o for o in among if o.control == variant.control])
-    norms = {one.norm for one in among if one.names["meta"] == variant.names["meta"]}
+    unnamed = [one for one in among if not one.named]
+    norms = {one.norm for one in unnamed if one.names["meta"] == variant.names["meta"]}
     extras += [f"norm {variant.norm}"] if len(norms) > 1 else []
     extras += _rule(variant, among)
     return f"{base} ({', '.join(extras)})" if extras else base

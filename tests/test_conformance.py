@@ -25,6 +25,11 @@ NEEDED: dict[str, dict[str, Json]] = {
 FETCHED = ("cifar10", "cifar_fs", "fashion_mnist", "omniglot")  # not there unless it was fetched
 MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what a method does
     ("meta", "maml", {"order": 1}),
+    ("meta", "anil", {"order": 1}),
+    ("meta", "boil", {"order": 1}),
+    ("meta", "meta_sgd", {"order": 1}),
+    ("meta", "protonet", {"tune_steps": 3}),
+    ("meta", "none", {"tune_steps": 3}),
     ("meta", "learn2learn_maml", {"order": 1}),
     ("pretext", "mixture", {"members": ["rotation", {"name": "simclr", "batch_size": 8}]}),
     ("meta", "none", {"head": "neighbour"}),

@@ -11,7 +11,6 @@ from bench.suite import read_suite
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-GOOD = ROOT / "tests" / "third_party" / "good"
 
 
 def _blocks(language: str) -> list[tuple[str, str]]:
@@ -37,7 +36,9 @@ def test_a_command_in_the_docs_parses(name: str, block: str) -> None:
     """Every bench command shown has arguments that the command line takes."""
     for line in block.splitlines():
         words = shlex.split(line)
-        if words[:1] == ["bench"]:
+        if line == "uv pip install -e .":
+            assert name.startswith("adding_a_method")
+        elif words[:1] == ["bench"]:
             assert _parser().parse_args([w for w in words[1:] if w != ">"][:9]).call
         else:
             assert words[:3] == ["python", "-m", "pip"], f"{name}: {line}"
@@ -62,14 +63,6 @@ def test_links_lead_somewhere() -> None:
     ]
 
     assert dead == []
-
-
-def test_the_methods_shown_are_those_that_are_tested() -> None:
-    """The page on adding a method shows the very files that the third-party test installs."""
-    page = (ROOT / "docs" / "adding_a_method.md").read_text()
-    files = ("pyproject.toml", "example_methods/half_turn.py", "example_methods/cosine.py")
-
-    assert [file for file in files if (GOOD / file).read_text() not in page] == []
 
 
 def test_every_plug_in_is_in_the_docs() -> None:

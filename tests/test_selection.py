@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load
 
 from bench.cell import Event, Json, Progress, StageKind, StageSpec
 from bench.contract import AbstractTrained, Tensors
-from bench.data.glyphs import Glyphs
 from bench.dataset import Dataset, Facts, Part, facts
 from bench.encoder.conv4 import Conv4
 from bench.episodes import draw_bank
 from bench.errors import UserError
+from bench.meta.maml import Maml
 from bench.meta.none import NoMeta
 from bench.meta.protonet import Protonet
 from bench.mirror import content as mirrored
@@ -34,15 +35,15 @@ from bench.store import Store
 from bench.suite import LAST, Selection, read_suite
 from bench.weights import WEIGHTS
 
-HEAD = """
+BUDGET = "budget: {pretrain_steps: 6, metatrain_steps: 6}\n"
+HEAD = f"""
 name: selected
 data: glyphs
-encoder: {name: conv4, width: 4}
+encoder: {{name: conv4, width: 4}}
 ways: 3
 shots: 1
 seeds: 1
-budget: {pretrain_steps: 6, metatrain_steps: 6}
-evaluate: {episodes: 6, queries: 2, test_steps: 1}
+{BUDGET}evaluate: {{episodes: 6, queries: 2, test_steps: 1}}
 """
 PROTONET = "{name: protonet, task_ways: 3, task_shots: 1, task_queries: 2}"
 MAML = "{name: maml, order: 1, steps: 1, tasks_per_step: 1, task_shots: 1, task_queries: 2}"
@@ -59,7 +60,7 @@ TRAININGS: dict[str, tuple[str, StageKind]] = {
     "maml": (f"tasks: instances\nmeta: {MAML}\n", "metatrain"),
 }
 Specs = dict[StageKind, StageSpec]
-PlanOf = Callable[[str], Plan]
+PlanOf = Callable[..., Plan]
 
 
 class Stop(BaseException):
@@ -70,8 +71,8 @@ class Stop(BaseException):
 def plan_of(tmp_path: Path, glyphs: Dataset) -> PlanOf:
     """Return a function from what follows a suite's head to its plan."""
 
-    def plan(text: str) -> Plan:
-        (tmp_path / "suite.yaml").write_text(HEAD + text)
+    def plan(text: str, head: str = HEAD) -> Plan:
+        (tmp_path / "suite.yaml").write_text(head + text)
         return make_plan(read_suite(tmp_path / "suite.yaml"), lambda name, source: facts(glyphs))
 
     return plan
@@ -393,9 +394,7 @@ def best_of(values: list[float | None], better: str) -> int:
         ([None, float("nan")], "higher", 0),
     ],
 )
-def test_the_best_snapshot_is_kept(
-    values: list[float | None], better: str, expected: int
-) -> None:
+def test_the_best_snapshot_is_kept(values: list[float | None], better: str, expected: int) -> None:
     """The best one; of equal ones the later; never one whose measure is not finite."""
     assert best_of(values, better) == expected
 
@@ -419,11 +418,13 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
     return seen
 
 
-def features(params: Tensors, buffers: Tensors, x: torch.Tensor) -> torch.Tensor:
+def features(
+    params: Tensors, buffers: Tensors, x: torch.Tensor, *, own_statistics: bool = False
+) -> torch.Tensor:
     """Return the features of an encoder that torch alone builds."""
-    encoder = Conv4(width=4).module((1, 28, 28)).eval()
+    encoder = Conv4(width=4).module((1, 28, 28)).train(own_statistics)
     named = {n.removeprefix("encoder."): v for n, v in {**params, **buffers}.items()}
-    encoder.load_state_dict({name: named[name] for name in encoder.state_dict() if name in named}, strict=False)
+    encoder.load_state_dict({name: named[name] for name in encoder.state_dict() if name in named})
     with torch.no_grad():
         z: torch.Tensor = encoder(x)
     return z
@@ -453,13 +454,305 @@ def test_the_oracle_keeps_what_is_best_on_true_classes(
     work(store, spec)
     part = glyphs.part("val")
     x = torch.from_numpy(np.array(part.images)).float() / 255
-    expected = {}
+    own = {}
     for step, (params, carried, _) in taken.items():
         buffers = {name.removeprefix("buffer/"): value for name, value in carried.items()}
-        expected[step] = accuracy(features(params, buffers, x).numpy(), part, glyphs.digest)
+        own[step] = accuracy(features(params, buffers, x).numpy(), part, glyphs.digest)
     manifest = store.manifest(kind, spec.key)
-    assert dict(zip(*manifest["snapshots"].values(), strict=True)) or True
-    assert manifest["snapshots"]["steps"] == [2, 4, 6] == list(expected)
-    assert manifest["snapshots"]["selection"] == pytest.approx(list(expected.values()))
-    best = max(expected, key=lambda step: (expected[step], step))
+    assert manifest["snapshots"]["steps"] == list(own) == [2, 4, 6]
+    assert manifest["snapshots"]["selection"] == pytest.approx(list(own.values()))
+    best = max(own, key=lambda step: (own[step], step))
     assert manifest["metrics"]["selected_step"] == best
+    stored = load(store.read(kind, spec.key, WEIGHTS))
+    kept = {name: value for name, value in taken[best][0].items() if name in stored}
+    assert all(torch.equal(stored[name], value) for name, value in kept.items())
+    assert any(name.startswith("encoder.") for name in kept)
+
+
+def test_the_pretext_is_measured_on_images_of_the_validation_split(
+    plan_of: PlanOf, store: Store, glyphs: Dataset, taken: Taken
+) -> None:
+    """The measure is the pretext's own loss there: with one batch of all, that of the split."""
+    part = glyphs.part("val")
+    x = torch.from_numpy(np.array(part.images)).float() / 255
+    text = f"pretext: {{name: rotation, batch_size: {len(x)}}}\nbudget: {{pretrain_steps: 2}}\n"
+    rule = "selection: {name: pretext_val, snapshots: 2, batches: 1}\n"
+    spec = specs_of(plan_of(text + rule, head=HEAD.replace(BUDGET, "")))["pretrain"]
+    work(store, spec)
+    turned = torch.cat([x.rot90(turns, (-2, -1)) for turns in range(4)])
+    turns = torch.arange(4).repeat_interleave(len(x))
+    own = {}
+    for step, (params, carried, _) in taken.items():
+        buffers = {name.removeprefix("buffer/"): value for name, value in carried.items()}
+        z = features(params, buffers, turned, own_statistics=True)
+        scores = F.linear(z, params["head.weight"], params["head.bias"])
+        own[step] = float(F.cross_entropy(scores, turns))
+    manifest = store.manifest("pretrain", spec.key)
+    assert manifest["snapshots"]["selection"] == pytest.approx(list(own.values()), rel=1e-5)
+    assert manifest["metrics"]["selected_step"] == min(own, key=lambda step: own[step])
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("training", TRAININGS)
+def test_a_measure_repeats_and_disturbs_nothing(
+    plan_of: PlanOf, store: Store, taken: Taken, rule: str, training: str
+) -> None:
+    """Draws are equal for every snapshot, and training goes on as if nothing was measured."""
+    text, kind = TRAININGS[training]
+    plain, spec = (
+        specs_of(plan_of(f"{text}selection: {one}\n"))[kind] for one in ("last", RULES[rule])
+    )
+    work(store, plain)
+    work(store, spec)
+    manifest = store.manifest(kind, spec.key)
+    assert manifest["snapshots"]["selection"] == [again for _, _, again in taken.values()]
+    assert manifest["curve"] == store.manifest(kind, plain.key)["curve"]
+    last = load(store.read(kind, plain.key, WEIGHTS))
+    both = {**taken[6][1], **taken[6][0]}
+    named = {name.removeprefix("buffer/"): value for name, value in both.items()}
+    assert all(torch.equal(named[name], value) for name, value in last.items())
+
+
+SABOTAGED = [
+    ("label_val", f"meta: {PROTONET}", Protonet, "metatrain"),
+    ("pseudo_val", f"meta: {PROTONET}", Protonet, "metatrain"),
+    ("pretext_val", f"tasks: instances\nmeta: {PROTONET}", Protonet, "metatrain"),
+    ("label_val", f"pretext: {ROTATION}", Rotation, "pretrain"),
+    ("pseudo_val", f"pretext: {ROTATION}", Rotation, "pretrain"),
+    ("pretext_val", f"pretext: {ROTATION}", Rotation, "pretrain"),
+]
+
+
+@pytest.mark.parametrize(("rule", "text", "plugin", "kind"), SABOTAGED)
+def test_a_training_that_goes_wrong_is_left_in_time(
+    plan_of: PlanOf,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    rule: str,
+    text: str,
+    plugin: type[AbstractTrained],
+    kind: StageKind,
+) -> None:
+    """Where the second half of training ruins the weights, they are of the first half."""
+    sabotage(monkeypatch, plugin, after=0.5)
+    tested = {}
+    for name in ("last", rule):
+        asked = RULES.get(name, name).replace("snapshots: 3", "snapshots: 6")
+        specs = specs_of(plan_of(f"{text}\nselection: {asked}\n"))
+        for spec in specs.values():
+            work(store, spec)
+        tested[name] = store.manifest("evaluate", spec.key)["metrics"]["accuracy"]
+    assert store.manifest(kind, specs[kind].key)["metrics"]["selected_step"] <= 3
+    assert tested["last"] == pytest.approx(1 / 3), "the sabotage leaves chance"
+    assert tested[rule] > 0.4
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("training", TRAININGS)
+def test_only_the_oracle_reads_labels(
+    plan_of: PlanOf, store: Store, monkeypatch: pytest.MonkeyPatch, rule: str, training: str
+) -> None:
+    """Other classes, in another order on disk, are the same to all rules but the oracle."""
+    text, kind = TRAININGS[training]
+    spec = specs_of(plan_of(f"{text}selection: {RULES[rule]}\n"))[kind]
+    work(store, spec)
+    before = content(store, spec)
+    read = selection.read_part
+
+    def relabelled(data: dict[str, Json]) -> Part:
+        part = read(data)
+        order = np.random.default_rng(0).permutation(len(part.images))
+        counts = (24,) * 40 + (len(order) - 40 * 24,)
+        return Part(
+            images=part.images[order],
+            labels=np.repeat(np.arange(41), counts),
+            classes=tuple(str(number) for number in range(41)),
+            counts=counts,
+        )
+
+    monkeypatch.setattr(selection, "read_part", relabelled)
+    other = Store(store.root.parent / "other")
+    other.prepare()
+    work(other, spec)
+    same = content(other, spec)["snapshots"] == before["snapshots"]
+    assert same is (rule != "label_val")
+    assert rule == "label_val" or content(other, spec) == before
+
+
+def test_pseudo_classes_are_clusters_of_the_features_at_the_start(
+    plan_of: PlanOf, store: Store, glyphs: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After pre-training they are those of the pre-trained encoder, and the same when resumed."""
+    made: list[Part] = []
+    cluster = selection.clusters
+
+    def spy(*given: object) -> Part:
+        made.append(cluster(*given))  # type: ignore[arg-type]
+        return made[-1]
+
+    monkeypatch.setattr(selection, "clusters", spy)
+    meta = f"meta: {PROTONET}\nselection: {RULES['pseudo_val']}\n"
+    for text in (meta, f"pretext: {ROTATION}\n{meta}"):
+        specs = specs_of(plan_of(text))
+        if "pretrain" in specs:
+            work(store, specs["pretrain"])
+        with pytest.raises(Stop):
+            work(store, specs["metatrain"], stop_at=4)
+        work(store, specs["metatrain"])
+    fresh, fresh_again, pretrained, pretrained_again = made
+    for one, other in ((fresh, fresh_again), (pretrained, pretrained_again)):
+        assert one.counts == other.counts
+        assert np.array_equal(one.images, other.images)
+        assert min(one.counts) >= 3
+        assert len(one.counts) <= len(glyphs.part("val").images) // 60
+    assert fresh.counts != pretrained.counts
+
+
+def test_too_few_clusters_are_no_classes(
+    plan_of: PlanOf, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features that all fall into one cluster end the stage with a word, and no selection."""
+
+    def flat(part: Part, *given: object) -> np.ndarray:
+        return (
+            np.linspace(0, 1, len(part.images))[:, None]
+            * (np.arange(len(part.images)) < 2)[:, None]
+        )
+
+    monkeypatch.setattr(selection, "_features", flat)
+    spec = specs_of(plan_of(f"meta: {PROTONET}\nselection: {RULES['pseudo_val']}\n"))["metatrain"]
+    with (
+        pytest.warns(match="Number of distinct clusters"),
+        pytest.raises(ValueError, match="only 1 of 33 clusters of the validation split hold 3"),
+    ):
+        work(store, spec)
+
+
+def test_a_snapshot_that_is_not_finite_is_passed_over(
+    plan_of: PlanOf, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One snapshot whose scores are not finite is not kept; when all are so, nothing is."""
+    spec = specs_of(plan_of(f"pretext: {ROTATION}\nselection: {RULES['label_val']}\n"))["pretrain"]
+    predict, nan = NoMeta.predict, torch.full((6, 3), float("nan"))
+    with monkeypatch.context() as patch:
+        patch.setattr(NoMeta, "predict", lambda *given: nan)
+        with pytest.raises(Diverged, match="the measure of every snapshot"):
+            work(store, spec)
+        assert not store.has("pretrain", spec.key)
+    calls: list[object] = []
+
+    def at_first(*given: object) -> torch.Tensor:
+        calls.append(given)
+        return nan if len(calls) == 1 else predict(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(NoMeta, "predict", at_first)
+    events = work(store, spec)
+    manifest = store.manifest("pretrain", spec.key)
+    first, *rest = manifest["snapshots"]["selection"]
+    assert (first, len(rest)) == (None, 2)
+    assert manifest["metrics"]["selected_step"] in (4, 6)
+    told = [one.values for one in events if isinstance(one, Progress)]
+    assert [one["selection"] for one in told if "selection" in one] == rest
+
+
+RESUMED = [(rule, training) for rule in RULES for training in ("rotation", "maml")]
+
+
+@pytest.mark.parametrize(("rule", "training"), [*RESUMED, ("label_val", "transductive")])
+def test_a_resumed_selection_is_the_same_to_the_bit(
+    plan_of: PlanOf,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    rule: str,
+    training: str,
+) -> None:
+    """Interrupted after its best snapshot, a training still ends in the very same bytes."""
+    text, kind = TRAININGS.get(training, (f"norm: transductive\nmeta: {MAML}\n", "metatrain"))
+    sabotage(monkeypatch, Rotation if training == "rotation" else Maml, after=0.5)
+    spec = specs_of(plan_of(f"{text}selection: {RULES[rule]}\n"))[kind]
+    work(store, spec)
+    other = Store(store.root.parent / "other")
+    other.prepare()
+    for stop_at in (4, 6):
+        with pytest.raises(Stop):
+            work(other, spec, stop_at=stop_at)
+    work(other, spec)
+    assert content(other, spec) == content(store, spec)
+    assert content(store, spec)["metrics"]["selected_step"] == 2
+
+
+# --- what others see of it
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory, glyphs: Dataset) -> tuple[Plan, Store]:
+    """Return a finished suite of rotation under three rules."""
+    folder = tmp_path_factory.mktemp("oracle")
+    rules = f"[last, {RULES['label_val']}, {RULES['pretext_val']}]"
+    text = HEAD.replace("seeds: 1", "seeds: 2") + f"pretext: {ROTATION}\n"
+    (folder / "suite.yaml").write_text(f"{text}grid: {{selection: {rules}}}\n")
+    plan = make_plan(read_suite(folder / "suite.yaml"), lambda name, source: facts(glyphs))
+    store = Store(folder / "results")
+    store.prepare()
+    for spec in plan.stages.values():
+        work(store, spec)
+    return plan, store
+
+
+def test_the_report_marks_what_was_selected(oracle: tuple[Plan, Store]) -> None:
+    """A row by another rule than ``last`` says which, when, and whether it is an oracle."""
+    plan, store = oracle
+    results = read_results(plan, store)
+    (block,) = blocks(results)
+    marks = {row.group.variant: row.marks for row in block.rows}
+    steps = {
+        rule: ", ".join(
+            f"{store.manifest('pretrain', one.stages['pretrain'])['metrics']['selected_step']} of 6"
+            for one in plan.cells
+            if one.params["selection"] == rule
+        )
+        for rule in ("label_val", "pretext_val")
+    }
+    seen = "an oracle, it saw validation labels"
+    assert marks == {
+        "random_init": (),
+        "rotation + none": (),
+        "rotation + none (label_val)": (
+            f"weights selected by label_val: {seen} (steps {steps['label_val']})",
+        ),
+        "rotation + none (pretext_val)": (
+            f"weights selected by pretext_val (steps {steps['pretext_val']})",
+        ),
+    }
+    text = write_text(results, [block], [], "hash").markdown
+    assert f"* (!) rotation + none (label_val): weights selected by label_val: {seen}" in text
+    assert "in rows marked as selected by label_val and pretext_val." in text
+
+
+def test_the_mirror_has_the_curve_of_measures(oracle: tuple[Plan, Store]) -> None:
+    """MLflow's run of a selected stage holds each measure at its step, and the step selected."""
+    plan, store = oracle
+    spec = specs_of(plan, "rotation + none (label_val)")["pretrain"]
+    child, manifest = stage_child(spec), store.manifest("pretrain", spec.key)
+    held = mirrored(store, child)
+    assert held is not None
+    measured = {step: v for (name, step), v in held.points.items() if name == "pretrain/selection"}
+    assert list(measured) == manifest["snapshots"]["steps"] == [2, 4, 6]
+    assert list(measured.values()) == manifest["snapshots"]["selection"]
+    assert held.points[("selected_step", 0)] == manifest["metrics"]["selected_step"]
+    assert child.params["selection"] == "label_val"
+    assert json.loads(child.params["selection.episodes"]) == 6
+
+
+def test_an_export_names_the_rule(oracle: tuple[Plan, Store]) -> None:
+    """The frame of cells has the rule of each row, and training images of the budget alone."""
+    frame = cell_frame(*oracle).set_index("variant")
+    rules = frame["selection"].groupby(level=0).first().to_dict()
+    assert rules == {
+        "random_init": "last",
+        "rotation + none": "last",
+        "rotation + none (label_val)": "label_val",
+        "rotation + none (pretext_val)": "pretext_val",
+    }
+    trained = frame[frame["pretext"] == "rotation"]
+    assert set(trained["cost.examples"]) == {6 * 4 * 8}

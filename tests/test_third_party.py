@@ -1,12 +1,14 @@
-"""Somebody else's package: installed with pip, then listed, planned, run, reported, judged."""
+"""Somebody else's package: the page that shows one is followed to the letter, fault by fault."""
 
 import csv
-import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,20 +16,10 @@ import pytest
 from bench.dataset import Dataset
 
 PACKAGES = Path(__file__).parent / "third_party"
-SUITE = """\
-name: others
-data: glyphs
-encoder: {name: conv4, width: 8}
-grid:
-  pretext: [none, {name: half_turn, batch_size: 16}]
-  meta: [none, {name: cosine, temperature: 5.0}]
-  shots: 1
-  seeds: 2
-baseline: {train: {pretext: none, meta: {name: cosine, temperature: 5.0}}, none: random_init}
-budget: {pretrain_steps: 3, metatrain_steps: 3}
-evaluate: {episodes: 4, queries: 5, test_steps: 1}
-margin: 0.01
-"""
+PAGE = Path(__file__).parents[1] / "docs" / "adding_a_method.md"
+FILE = re.compile(r"^`([\w./]+)`[^\n]*:\n\n```\w+\n(.*?)^```", re.M | re.S)
+COMMANDS = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
+INSTALL = "uv pip install -e ."  # here by pip, without a network, into a folder
 VARIANTS = {"random_init", "half_turn + none", "none + cosine", "half_turn + cosine"}
 OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -46,9 +38,8 @@ FAULTS = {
 }
 
 
-def _install(package: str, folder: Path) -> dict[str, str]:
-    """Install a package with pip into a folder; return the environment that sees it."""
-    shutil.copytree(PACKAGES / package, folder / "source")  # building leaves files beside it
+def _install(folder: Path) -> dict[str, str]:
+    """Install the package in ``source`` with pip beside it; return the environment that sees it."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", *OFFLINE]
     command += ["--target", str(folder / "site"), str(folder / "source")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -67,49 +58,71 @@ def _bench(folder: Path, environment: Mapping[str, str]) -> Run:
     return run
 
 
+def _commands() -> list[str]:
+    """Return every command of the page but the installation, in order."""
+    lines = [line for block in COMMANDS.findall(PAGE.read_text()) for line in block.splitlines()]
+    assert lines[0] == INSTALL
+    return lines[1:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Followed:
+    """What following the page came to: its folder, a command line, and each command's outcome."""
+
+    folder: Path
+    bench: Run
+    done: Mapping[str, "subprocess.CompletedProcess[str]"]
+
+
 @pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory, glyphs: Dataset) -> Run:
-    """Return the command line of an environment that has the good package."""
+def page(tmp_path_factory: pytest.TempPathFactory, glyphs: Dataset) -> Followed:
+    """Write the files of the page, install the package, and run every command it shows."""
     folder = tmp_path_factory.mktemp("good")
-    (folder / "others.yaml").write_text(SUITE)
-    return _bench(folder, _install("good", folder))
+    files = dict(FILE.findall(PAGE.read_text()))
+    fences = PAGE.read_text().count("\n```") // 2
+    assert len(files) + len(COMMANDS.findall(PAGE.read_text())) == fences
+    for name, content in files.items():
+        (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "source" / name).write_text(content)
+    bench = _bench(folder / "source", _install(folder))
+    done = {command: bench(*shlex.split(command)[1:]) for command in _commands()}
+    return Followed(folder=folder / "source", bench=bench, done=done)
 
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return the command line of an environment that has the faulty package."""
     folder = tmp_path_factory.mktemp("faulty")
-    return _bench(folder, _install("faulty", folder))
+    shutil.copytree(PACKAGES / "faulty", folder / "source")  # building leaves files beside it
+    return _bench(folder, _install(folder))
 
 
-def test_methods_of_a_package_are_listed(good: Run) -> None:
+def test_every_command_of_the_page_does_what_it_says(page: Followed) -> None:
+    """Each command shown exits 0, without a warning or a traceback."""
+    failed = {c: d.stdout + d.stderr for c, d in page.done.items() if d.returncode}
+    assert failed == {}
+    assert not [c for c, d in page.done.items() if "Traceback" in d.stdout + d.stderr]
+
+
+def test_methods_of_a_package_are_listed(page: Followed) -> None:
     """``bench list`` shows them beside our own, with their summary and their package."""
-    listed = good("list").stdout.splitlines()
+    listed = page.done["bench list pretext"].stdout.splitlines()
     assert any(
         line.startswith("pretext/half_turn")
         and line.endswith("Say whether an image is upside down. [example-methods]")
         for line in listed
     )
-    described = good("list", "meta/cosine").stdout
+    described = page.done["bench list meta/cosine"].stdout
     assert "source: arXiv:2003.04390" in described
     assert "temperature: PositiveFloat = 10.0" in described
 
 
-def test_methods_of_a_package_are_planned_run_and_reported(good: Run, tmp_path: Path) -> None:
-    """A suite that names them goes the whole way, and its rows are in report and export."""
-    folders = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
-    plan = json.loads(good("plan", "others.yaml", "--json", *folders).stdout)
-    assert len(plan["cells"]) == len(VARIANTS) * 2
-    assert not any(stage["cached"] for stage in plan["stages"])
-
-    ran = good("run", "others.yaml", "--workers", "1", *folders)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    text = (tmp_path / "reports" / "others" / "index.md").read_text()
+def test_methods_of_a_package_are_rows_of_a_report(page: Followed) -> None:
+    """The suite of the page goes the whole way: plan, report, export, bibliography."""
+    text = (page.folder / "reports" / "others" / "index.md").read_text()
     assert all(variant in text for variant in VARIANTS)
     assert "arXiv:2003.04390" in text
-
-    assert good("export", "others.yaml", "--out", str(tmp_path / "o.csv"), *folders).returncode == 0
-    with (tmp_path / "o.csv").open() as file:
+    with (page.folder / "others.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["status"] for row in rows} == {"done"}
     assert {(row["pretext"], row["meta"]) for row in rows if not row["control"]} == {
@@ -120,10 +133,9 @@ def test_methods_of_a_package_are_planned_run_and_reported(good: Run, tmp_path: 
 
 
 @pytest.mark.parametrize("plugin", ["pretext/half_turn", "meta/cosine"])
-def test_good_methods_conform(good: Run, plugin: str) -> None:
-    """``bench check`` finds nothing, says so, and exits 0."""
-    checked = good("check", plugin)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+def test_good_methods_conform(page: Followed, plugin: str) -> None:
+    """``bench check`` finds nothing and says so."""
+    checked = page.done[f"bench check {plugin}"]
     assert checked.stdout.endswith(f"checks passed: {plugin} conforms.\n")
     assert "FAULT" not in checked.stdout
 
@@ -138,8 +150,8 @@ def test_faulty_methods_are_told_what_is_wrong(faulty: Run, plugin: str) -> None
     assert checked.stdout.endswith(f"{plugin} does not conform.\n")
 
 
-def test_a_plug_in_that_is_not_there_is_a_mistake(good: Run) -> None:
+def test_a_plug_in_that_is_not_there_is_a_mistake(page: Followed) -> None:
     """``bench check`` of an unknown name exits 2 and suggests the nearest one."""
-    checked = good("check", "pretext/half_turns")
+    checked = page.bench("check", "pretext/half_turns")
     assert checked.returncode == 2
     assert "Did you mean half_turn?" in checked.stderr
