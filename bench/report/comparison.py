@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.cell import Json
+from bench.plan import Plan
 from bench.report.results import Group, Results
 from bench.report.statistics import (
     Interval,
@@ -80,7 +81,7 @@ def blocks(results: Results) -> tuple[Block, ...]:
     found: dict[tuple[str, int, int], list[Group]] = {}
     for group in results.groups:
         found.setdefault((group.data, group.ways, group.shots), []).append(group)
-    return tuple(_block(groups, results.plan.settings) for groups in found.values())
+    return tuple(_block(groups, results.plan) for groups in found.values())
 
 
 def compare(group: Group, reference: Group) -> Comparison:
@@ -119,11 +120,17 @@ def judge(family: Sequence[Comparison], margin: float) -> list[Comparison]:
     ]
 
 
-def _block(groups: Sequence[Group], settings: Mapping[str, Json]) -> Block:
+def is_transductive(group: Group, plan: Plan) -> bool:
+    """Whether a prediction depends on the other queries: by their statistics, or by the method."""
+    claims = plan.cards.get(f"meta/{group.first.meta}", {}).get("claims", {})
+    return group.first.norm == "transductive" or bool(claims.get("transductive"))
+
+
+def _block(groups: Sequence[Group], plan: Plan) -> Block:
+    settings = plan.settings
     baselines = _baselines(groups, settings["baseline"])
     judged = _judged(groups, baselines, float(settings["margin"]))
-    own_budget = frozenset(settings.get("budget_overridden", ()))
-    rows = [_row(group, groups, baselines, judged, own_budget) for group in groups]
+    rows = [_row(group, groups, baselines, judged, plan) for group in groups]
     return Block(
         data=groups[0].data,
         ways=groups[0].ways,
@@ -192,7 +199,7 @@ def _row(
     groups: Sequence[Group],
     baselines: Mapping[str, Group],
     judged: Mapping[tuple[str, str], Comparison],
-    own_budget: frozenset[str],
+    plan: Plan,
 ) -> Row:
     own, floor = baselines.get(group.first.labels), floor_of(group, groups)
     is_baseline = own is not None and own.variant == group.variant
@@ -207,16 +214,20 @@ def _row(
         baseline=against,
         floor=judged.get((group.variant, floor.variant)) if floor else None,
         is_baseline=is_baseline,
-        marks=_marks(group, own, own_budget),
+        marks=_marks(group, own, plan),
     )
 
 
-def _marks(group: Group, baseline: Group | None, own_budget: frozenset[str]) -> tuple[str, ...]:
+def _marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
     """Say what sets a row apart beside the method: norm, budget, and how weights were selected."""
     marks = []
+    if is_transductive(group, plan):
+        marks.append("transductive: what it says of a query depends on the other queries")
+    elif group.first.params.get("norm.trained") == "transductive":
+        marks.append("weights of transductive training, tested inductively")
     if baseline is not None and baseline.first.norm != group.first.norm:
         marks.append(f"norm {group.first.norm}, its baseline {baseline.first.norm}")
-    if group.variant in own_budget:
+    if group.variant in plan.settings.get("budget_overridden", ()):
         marks.append("a budget of its own")
     return tuple(marks + _selection(group))
 

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from bench.cell import Json
 from bench.plan import Plan
 from bench.published import UNSTATED, Published, dashed
-from bench.report.comparison import Block, Row
+from bench.report.comparison import Block, Row, is_transductive
 from bench.report.results import Group
 from bench.report.statistics import Interval
 
@@ -130,8 +130,7 @@ def _unequal(group: Group, name: str, value: Json) -> Iterator[str]:
 
 def _transduction(group: Group, number: Published, plan: Plan) -> Iterator[str]:
     """Compare whether a prediction depends on the other queries, by statistics or by method."""
-    claims = plan.cards.get(f"meta/{group.first.meta}", {}).get("claims", {})
-    own = group.first.norm == "transductive" or bool(claims.get("transductive"))
+    own = is_transductive(group, plan)
     if number.transductive == UNSTATED:
         yield "the source does not state whether queries shared statistics"
     elif own != (number.transductive == "yes"):

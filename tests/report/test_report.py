@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,30 @@ def test_without_the_floor_nothing_is_compared_with_it(synthetic: Make) -> None:
 
     assert floor is not None
     assert (floor.verdict, floor.trouble) == (None, "random_init is incomplete (0 of 3 seeds)")
+
+
+def test_transduction_is_marked_and_so_is_its_inductive_row(synthetic: Make) -> None:
+    """A transductive row says so, its weights under running statistics too; others say nothing."""
+    floor, protonet, *_ = synthetic().methods
+    plain = replace(floor, meta="maml", norm="support", labels="train", control="")
+    methods = (
+        protonet,
+        replace(plain, label="maml"),
+        replace(plain, label="maml transductive", norm="transductive"),
+        replace(
+            plain,
+            label="maml inductive",
+            norm="running",
+            params={"norm.trained": "transductive"},
+        ),
+    )
+    block = blocks(read_results(*synthetic(methods=methods).build()))[0]
+
+    marks = {one.group.variant: one.marks for one in block.rows}
+    said = "transductive: what it says of a query depends on the other queries"
+    assert said in marks["maml transductive"]
+    assert marks["maml inductive"] == ("weights of transductive training, tested inductively",)
+    assert [mark for mark in marks["maml"] if "transductive" in mark] == []
 
 
 def test_the_answer_names_verdicts_with_intervals(synthetic: Make) -> None:
