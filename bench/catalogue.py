@@ -151,7 +151,7 @@ def _checked(found: object, kind: str, where: str) -> type["AbstractPlugin"]:
         )
     lacking = _lacking(found)
     if lacking:
-        works = f"Declare it: see {base.__name__} in bench/contract.py."
+        works = f"Declare it: see {base.__name__} in bench/contract."
         raise UserError(where, f"{found.__name__} has no {', '.join(lacking)}", works)
     return found
 
@@ -161,7 +161,7 @@ def _lacking(cls: type["AbstractPlugin"]) -> list[str]:
     declared = {
         name: None
         for base in cls.__mro__
-        if base.__module__ == "bench.contract"
+        if base.__module__.startswith("bench.contract.")
         for name in inspect.get_annotations(base)
     }
     return [name for name in declared if name not in _fields(cls) and not hasattr(cls, name)]

@@ -62,10 +62,21 @@ def _pretrain(variant: Variant, seed: int) -> StageSpec:
     return StageSpec(kind="pretrain", inputs=_common(variant, "pretrain", "train", seed) | inputs)
 
 
+def _for_training(variant: Variant) -> dict[str, Json]:
+    """Describe the meta-algorithm without what matters at test alone: such rows share training."""
+    from bench.contract import AbstractMetaTrained
+
+    meta, described = variant.plugins["meta"], variant.described("meta")
+    assert isinstance(meta, AbstractMetaTrained)
+    assert described is not None
+    params = {k: v for k, v in described["params"].items() if k not in meta.test_only}
+    return described | {"params": params}
+
+
 def _metatrain(variant: Variant, shots: int, seed: int, pretrained: str | None) -> StageSpec:
     shape = variant.task_shape(shots)
     inputs = {
-        "meta": variant.described("meta"),
+        "meta": _for_training(variant),
         "tasks": variant.described("tasks"),
         "augment": variant.described("augment") if variant.augments("metatrain") else None,
         "task": {"ways": shape.ways, "shots": shape.shots, "queries": shape.queries},

@@ -39,7 +39,7 @@ from bench.data.cifar_fs import CifarFs
 from bench.dataset import Dataset, Facts, Part, facts, find_root, open_dataset
 from bench.plan import make_plan
 from bench.stages import evaluate, metatrain
-from bench.stages.model import Model
+from bench.stages.model import Model, assemble
 from bench.stages.perform import perform
 from bench.stages.place import Place, settle
 from bench.store import Store
@@ -51,7 +51,10 @@ SHAPES: tuple[Shape, ...] = ((1, 28, 28), (3, 32, 32))
 CPU = torch.device("cpu")
 COUNTS = dict.fromkeys(("train", "val", "test"), (20,) * 20)  # of noise: examples in each class
 SAMPLE = 60  # test episodes that the peer answers; its time for more is in proportion
-FIRST, LATER = 1e-4, 0.02  # how far losses may differ: at the first step, and after some of Adam's
+# How far losses may differ in float32, at the first step and after some of Adam's: rounding decides
+# near ties of max-pooling, and Adam enlarges gradients that are next to nothing. tests/parity has
+# float64.
+FIRST, LATER = 1e-3, 0.02
 Take = Callable[[peer.Classifier, torch.optim.Optimizer, list[Task]], float]
 
 
@@ -69,22 +72,21 @@ class Method:
     take: Take
 
 
-MAML, ANIL = {"steps": STEPS, "rate": 0.01}, {"steps": STEPS, "rate": 0.1}
 METHODS: Mapping[str, Method] = {
     "maml, order 1": Method(
         meta=f"name: maml, order: 1, steps: {STEPS}, tasks_per_step: {TASKS}",
         norm="transductive",
-        take=by_loss(partial(peer.maml, order=1, **MAML)),
+        take=by_loss(partial(peer.maml, order=1, steps=STEPS, rate=0.01)),
     ),
     "maml, order 2": Method(
         meta=f"name: maml, order: 2, steps: {STEPS}, tasks_per_step: {TASKS}",
         norm="transductive",
-        take=by_loss(partial(peer.maml, order=2, **MAML)),
+        take=by_loss(partial(peer.maml, order=2, steps=STEPS, rate=0.01)),
     ),
     "anil": Method(
         meta=f"name: anil, steps: {STEPS}, tasks_per_step: {TASKS}",
         norm="transductive",
-        take=by_loss(partial(peer.anil, order=2, **ANIL)),
+        take=by_loss(partial(peer.anil, order=2, steps=STEPS, rate=0.1)),
     ),
     "reptile": Method(
         meta=f"name: reptile, steps: {STEPS}, tasks_per_step: {TASKS}",
@@ -140,7 +142,7 @@ class Turns:
     def run(self, store: Store, part: Part) -> None:
         """Run the stage on examples of ours, looking over its shoulder."""
         place = Place(store=store, device=CPU, emit=self.emit, checkpoint_seconds=inf)
-        draw, assemble = metatrain._draw, metatrain.assemble
+        draw = metatrain._draw
 
         def drawn(*given: object) -> Task:
             self.tasks.append(draw(*given))  # type: ignore[arg-type]
@@ -166,7 +168,7 @@ class Turns:
         self.model = peer.Classifier(shape, WIDTH, WAYS)
         self.model.take(ours.params)
         kinds = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-        self.optimizer = kinds[meta.optimizer](self.model.parameters(), lr=meta.rate)  # type: ignore[operator]
+        self.optimizer = kinds[meta.optimizer](self.model.parameters(), lr=meta.rate)
 
     def emit(self, event: Event) -> None:
         """After a step of ours, take and compare the peer's."""

@@ -196,7 +196,7 @@ FAULTY = {
     "no reference": (
         f"{HEAD}\n@dataclass(frozen=True)\nclass Tiny(AbstractEncoder):\n"
         "    def module(self, shape): ...",
-        "Tiny has no reference. Declare it: see AbstractEncoder in bench/contract.py.",
+        "Tiny has no reference. Declare it: see AbstractEncoder in bench/contract.",
     ),
     "not Python": ("def (:", "it cannot be imported: SyntaxError"),
 }

@@ -156,7 +156,7 @@ def test_dropped_with_reasons(plan_of: PlanOf) -> None:
 
 
 REFUSED = [
-    ("meta: mamml", "suite.yaml:5: meta: no meta is named 'mamml'. Did you mean maml?"),
+    ("meta: mamml", "suite.yaml:5: meta: no meta is named 'mamml'. Did you mean maml or imaml?"),
     ("tasks: labelz\nmeta: none", "suite.yaml:5: tasks: no tasks is named 'labelz'."),
     ("grid: {meta: [none, {name: maml, ordr: 2}]}", "suite.yaml:5: grid.meta[1]: meta/maml has no"),
     ("variants: [{meta: {name: maml, order: x}}]", "suite.yaml:5: variants[0].meta: order: 'x'."),

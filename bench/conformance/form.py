@@ -10,7 +10,7 @@ from typing import ClassVar, get_origin
 from bench.catalogue import build, load_class, rebuild, resolved
 from bench.cell import Json
 from bench.conformance.subject import Subject, require
-from bench.contract import AbstractPlugin, AbstractTrained
+from bench.contract import AbstractTrained
 from bench.errors import UserError
 
 REFERENCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,9}/\S+")
@@ -95,13 +95,13 @@ def what_is_asked_for_is_there(subject: Subject) -> None:
     """It declares every attribute that the contract names, as what the contract says it is."""
     cls, names = type(subject.plugin), {field.name for field in fields(type(subject.plugin))}  # type: ignore[arg-type]
     for base in cls.__mro__:
-        if base.__module__ != AbstractPlugin.__module__:
+        if not base.__module__.startswith("bench.contract."):
             continue
         for name, kind in inspect.get_annotations(base).items():
             require(
                 hasattr(subject.plugin, name),
                 f"{name} is missing, which {base.__name__} asks for",
-                f"Declare it in the class: see {base.__name__} in bench/contract.py.",
+                f"Declare it in the class: see {base.__name__} in bench/contract.",
             )
             origin: object = get_origin(kind)
             require(

@@ -1,7 +1,7 @@
 """What every meta-learning algorithm does in training: a loss and a direction for one task."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 
 import torch
@@ -107,6 +107,29 @@ def the_direction_repeats(subject: Subject) -> None:
         return [loss, *gradient.values()]
 
     require_repeats(action, "meta_gradient()")
+
+
+def what_is_for_testing_is_not_for_training(subject: Subject) -> None:
+    """Parameters that it says are ``test_only`` change nothing in training."""
+    meta = subject.plugin
+    assert isinstance(meta, AbstractMetaTrained)
+    unknown = sorted(set(meta.test_only) - {field.name for field in fields(meta)})  # type: ignore[arg-type]
+    require(not unknown, f"test_only names {', '.join(unknown)}", "Name parameters of it.")
+    with precision(torch.float64):
+        scene = _scene(subject)
+        task = scene.task()
+        plain = scene.gradient(task)
+        for name in meta.test_only:
+            value = getattr(meta, name)
+            other = replace(scene, meta=replace(meta, **{name: value + type(value)(1)}))  # type: ignore[type-var]
+            loss, gradient = other.gradient(task)
+            same = torch.equal(loss, plain[0])
+            same &= all(torch.equal(value, gradient[key]) for key, value in plain[1].items())
+            require(
+                same,
+                f"it says that {name} is test_only, but its direction in training depends on it",
+                "Take it out of test_only: rows that differ in it must not share their training.",
+            )
 
 
 def the_head_follows_from_the_seed(subject: Subject) -> None:

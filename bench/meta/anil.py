@@ -29,12 +29,12 @@ class Anil(AbstractLinearHead):
 
     reference: ClassVar[str] = "arXiv:1909.09157"
     frozen_encoder: ClassVar[bool] = True
-    order: Literal[1, 2] = 2
+    order: Literal[1, 2] = 2  # 1: inner gradients are constants
     steps: PositiveInt = 5  # inner steps in training; learn2learn's anil_fc100.py
     inner_rate: PositiveFloat = 0.1  # of the head; learn2learn's anil_fc100.py
     rate: PositiveFloat = 1e-3  # Adam on the meta-gradient; learn2learn's anil_fc100.py
     tasks_per_step: PositiveInt = 32  # learn2learn's anil_fc100.py
-    task_ways: PositiveInt | None = None
+    task_ways: PositiveInt | None = None  # the ways of the suite, which its head has
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 5  # learn2learn's anil_fc100.py
 

@@ -22,12 +22,12 @@ class Boil(AbstractInnerLoop):
     """Learn a start from which steps on the encoder alone solve a task; the head stays."""
 
     reference: ClassVar[str] = "arXiv:2008.08882"
-    order: Literal[1, 2] = 2
+    order: Literal[1, 2] = 2  # 1: inner gradients are constants
     steps: PositiveInt = 1  # inner steps; authors' main.py
     inner_rate: PositiveFloat = 0.5  # of the encoder; authors' run_4conv.sh
     rate: PositiveFloat = 1e-3  # Adam on the meta-gradient; authors' code
     tasks_per_step: PositiveInt = 4  # authors' code
-    task_ways: PositiveInt | None = None
+    task_ways: PositiveInt | None = None  # the ways of the suite, which its head has
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 15  # authors' code
 

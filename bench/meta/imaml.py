@@ -40,7 +40,7 @@ class Imaml(AbstractLinearHead):
     solver_steps: PositiveInt = 5  # of conjugate gradients; authors' README
     rate: PositiveFloat = 1e-3  # Adam on the meta-gradient; authors' README
     tasks_per_step: PositiveInt = 32  # authors' README
-    task_ways: PositiveInt | None = None
+    task_ways: PositiveInt | None = None  # the ways of the suite, which its head has
     task_shots: PositiveInt = 1  # authors' README
     task_queries: NonNegativeInt = 1  # authors' dataset.py: as many as shots
 

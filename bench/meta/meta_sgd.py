@@ -28,11 +28,11 @@ class MetaSgd(AbstractInnerLoop):
     """Learn a start and a rate for each parameter, with which one step solves a task."""
 
     reference: ClassVar[str] = "arXiv:1707.09835"
-    order: Literal[1, 2] = 2
+    order: Literal[1, 2] = 2  # 1: inner gradients are constants
     steps: PositiveInt = 1  # the abstract: adapts in just one step
     rate: PositiveFloat = 1e-3  # Adam on the meta-gradient, as of MAML
     tasks_per_step: PositiveInt = 4  # as of MAML
-    task_ways: PositiveInt | None = None
+    task_ways: PositiveInt | None = None  # the ways of the suite, which its head has
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 15  # as of MAML
 

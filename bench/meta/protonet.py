@@ -38,6 +38,7 @@ class Protonet(AbstractMetaTrained):
     reference: ClassVar[str] = "arXiv:1703.05175"
     norm: ClassVar[Norm] = "running"
     frozen_encoder: ClassVar[bool] = True
+    test_only: ClassVar[tuple[str, ...]] = ("tune_steps", "tune_rate")
     rate: PositiveFloat = 1e-3  # Adam; authors' code
     halve_every: PositiveFloat = (
         0.2  # share of training after which the rate halves; authors' code:

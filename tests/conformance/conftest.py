@@ -15,6 +15,7 @@ KINDS = {
     "augment": contract.AbstractAugment,
     "data": contract.AbstractData,
     "encoder": contract.AbstractEncoder,
+    "init": contract.AbstractInit,
     "meta": contract.AbstractMeta,
     "pretext": contract.AbstractPretext,
     "tasks": contract.AbstractTasks,

@@ -68,6 +68,18 @@ def entropic(self: Maml, width: int, ways: int) -> nn.Module:
 
 Fails = Callable[..., None]
 FAULTS = [
+    (
+        metatrain.what_is_for_testing_is_not_for_training,
+        Maml,
+        {"test_only": ("inner_rate",)},
+        "inner_rate is test_only, but its direction in training depends on it",
+    ),
+    (
+        metatrain.what_is_for_testing_is_not_for_training,
+        Maml,
+        {"test_only": ("rat",)},
+        "test_only names rat",
+    ),
     (metatrain.the_direction_has_every_parameter, Protonet, result_becomes(forget), "is missing"),
     (metatrain.the_direction_has_every_parameter, Protonet, direction_times(0.0), "is zero"),
     (

@@ -1,0 +1,65 @@
+"""What a plug-in is: the abstract classes that every method file fills in.
+
+A plug-in is a frozen keyword-only dataclass whose fields are its hyper-parameters. It is
+stateless, and holds nothing but the method: no device, no logging, no global seed.
+
+Shapes: B inputs, C channels, H height, W width, D features, N ways.
+"""
+
+from bench.contract.learning import (
+    AbstractLearner,
+    AbstractMeta,
+    AbstractMetaTrained,
+    AbstractSource,
+    AbstractTasks,
+)
+from bench.contract.plugin import (
+    AbstractAugment,
+    AbstractData,
+    AbstractEncoder,
+    AbstractPlugin,
+    AbstractTrained,
+)
+from bench.contract.pretraining import (
+    AbstractInit,
+    AbstractNetwork,
+    AbstractPretext,
+    Pretext,
+)
+from bench.contract.values import (
+    AtLeastTwo,
+    Examples,
+    Loss,
+    Norm,
+    Setting,
+    Shape,
+    Task,
+    TaskShape,
+    Tensors,
+)
+
+__all__ = [
+    "AbstractAugment",
+    "AbstractData",
+    "AbstractEncoder",
+    "AbstractInit",
+    "AbstractLearner",
+    "AbstractMeta",
+    "AbstractMetaTrained",
+    "AbstractNetwork",
+    "AbstractPlugin",
+    "AbstractPretext",
+    "AbstractSource",
+    "AbstractTasks",
+    "AbstractTrained",
+    "AtLeastTwo",
+    "Examples",
+    "Loss",
+    "Norm",
+    "Pretext",
+    "Setting",
+    "Shape",
+    "Task",
+    "TaskShape",
+    "Tensors",
+]

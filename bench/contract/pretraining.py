@@ -1,0 +1,94 @@
+"""What an encoder is trained on before anything else: pretext tasks, or labels."""
+
+from abc import ABC, abstractmethod
+from typing import Annotated, ClassVar
+
+from pydantic import PlainSerializer, PlainValidator, SerializationInfo, ValidationInfo
+from torch import Generator, Tensor, nn
+
+from bench.contract.plugin import AbstractTrained
+from bench.contract.values import Shape, Tensors
+
+
+class AbstractNetwork(ABC):
+    """What a pretext task is handed: encoder, its own head, the suite's augmentation."""
+
+    @abstractmethod
+    def encode(self, x_BCHW: Tensor) -> Tensor:
+        """Return features [B, D]."""
+
+    @abstractmethod
+    def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
+        """Apply the layers that the pretext's ``head`` built, or one child module of them."""
+
+    @abstractmethod
+    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        """Return one view of each example, by the suite's policy.
+
+        Raises:
+            PermissionError: the pretext does not say ``augments``.
+        """
+
+    @property
+    @abstractmethod
+    def params(self) -> Tensors:
+        """What is being trained: ``encoder.*`` and ``head.*``."""
+
+
+class AbstractInit(AbstractTrained):
+    """Pre-training on the labels of the training split, as a start for what follows."""
+
+    augments: ClassVar[bool] = False  # it calls ``net.augment``
+    batch_size: int
+
+    @abstractmethod
+    def head(self, width: int, classes: int) -> nn.Module:
+        """Return the layers on top of ``width`` features; the engine seeds their initialisation."""
+
+    @abstractmethod
+    def loss(self, net: AbstractNetwork, x_BCHW: Tensor, label_B: Tensor, rng: Generator) -> Tensor:
+        """Return a scalar loss; labels are in [0, classes)."""
+
+
+class AbstractPretext(AbstractTrained):
+    """A self-supervised objective. It is never handed a label, so it cannot use one."""
+
+    augments: ClassVar[bool] = False  # it calls ``net.augment``
+    views: ClassVar[int]  # forward passes of the encoder for each example of a batch
+    batch_size: int
+
+    @abstractmethod
+    def head(self, width: int, shape: Shape) -> nn.Module:
+        """Return the layers on top of ``width`` features; the engine seeds their initialisation."""
+
+    def state(self, net: AbstractNetwork) -> Tensors:
+        """Return tensors that are carried from step to step but not trained (queues, averages)."""
+        return {}
+
+    @abstractmethod
+    def loss(
+        self, net: AbstractNetwork, state: Tensors, x_BCHW: Tensor, rng: Generator
+    ) -> tuple[Tensor, Tensors]:
+        """Return a scalar loss, and the next state; every random draw comes from ``rng``."""
+
+
+def _built(value: object, info: ValidationInfo) -> AbstractPretext:
+    """Make the plug-in that a parameter names, by the catalogue, which is handed in."""
+    assert info.context is not None
+    made = info.context["build"]("pretext", value)
+    assert isinstance(made, AbstractPretext)
+    return made
+
+
+def _described(plugin: AbstractPretext, info: SerializationInfo) -> object:
+    assert info.context is not None
+    described: object = info.context["describe"]("pretext", plugin)
+    return described
+
+
+Pretext = Annotated[
+    AbstractPretext,
+    PlainValidator(_built),
+    PlainSerializer(_described),
+]
+"""A parameter that is itself a pretext task: in a suite its name, or name and parameters."""

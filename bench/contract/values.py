@@ -1,0 +1,67 @@
+"""Values that plug-ins are handed: shapes of tasks, settings, examples, tasks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+
+Tensors = Mapping[str, Tensor]
+Norm = Literal["running", "support", "transductive", "group"]
+Loss = Callable[[Tensors], Tensor]
+AtLeastTwo = Annotated[int, Field(ge=2)]
+Shape = tuple[int, ...]  # of one example, without the batch: (C, H, W) for images
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskShape:
+    """Ways (classes), shots (support examples a class) and queries (a class) of a task."""
+
+    ways: int
+    shots: int
+    queries: int
+
+    @property
+    def num_support(self) -> int:
+        """Support examples in all."""
+        return self.ways * self.shots
+
+    @property
+    def num_queries(self) -> int:
+        """Query examples in all."""
+        return self.ways * self.queries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a plug-in may look at when it is asked whether a combination makes sense."""
+
+    shape: Shape
+    norm: Norm
+    ways: int
+    trained: bool = False  # the encoder is, by a pretext or over tasks
+    task: TaskShape | None = None  # of meta-training tasks; None where nothing is meta-trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """What a data source reads: examples grouped by class, and which split a class is in."""
+
+    arrays: Mapping[str, np.ndarray]  # class name -> uint8 examples, one shape for all
+    splits: Mapping[str, tuple[str, ...]]  # train, val, test -> class names; disjoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Support and query of one task: examples in [0, 1], labels in [0, ways).
+
+    Support is ordered by shot first: examples 0 to N-1 are the first shot of each class.
+    """
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    query_y: Tensor
+    ways: int
