@@ -67,8 +67,28 @@ def refusal(kind: str, name: str, params: Mapping[str, Json]) -> str:
 
 
 REFUSED = [
-    ("meta", "mamml", {}, "no meta is named 'mamml'. Did you mean maml?"),
-    ("meta", "xyz", {}, "no meta is named 'xyz'. Known: maml, none, protonet, reptile."),
+    ("meta", "mamml", {}, "no meta is named 'mamml'. Did you mean maml or imaml?"),
+    ("tasks", "xyz", {}, "no tasks is named 'xyz'. Known: instances, labels."),
+    ("pretext", "mixture", {"members": ["rotation"]}, "Tuple should have at least 2 items"),
+    (
+        "pretext",
+        "mixture",
+        {"members": ["rotation", "rotaton"]},
+        "no pretext is named 'rotaton'. Did you mean rotation?",
+    ),
+    (
+        "pretext",
+        "mixture",
+        {"members": ["rotation", {"name": "simclr", "temprature": 0.2}]},
+        "pretext/simclr has no parameter 'temprature'. Did you mean temperature?",
+    ),
+    ("pretext", "mixture", {"members": ["rotation", 3]}, "3 is no pretext"),
+    (
+        "pretext",
+        "mixture",
+        {"members": ["rotation", "simclr"], "weights": [1.0]},
+        "1 weights for 2 members",
+    ),
     ("meta", "../meta/maml", {}, "no meta is named '../meta/maml'."),
     ("meta", "__init__", {}, "no meta is named '__init__'."),
     ("pretext", "Rotation", {}, "no pretext is named 'Rotation'. Did you mean rotation or"),
@@ -118,13 +138,28 @@ def test_a_whole_number_is_a_number() -> None:
     assert json.dumps(resolved("meta", "maml", one)) == json.dumps(resolved("meta", "maml", same))
 
 
+NEEDED: dict[str, dict[str, Json]] = {
+    "image_folder": {"path": "somewhere"},
+    "mixture": {"members": ["rotation", "simclr"]},
+}
+
+
+def test_a_plug_in_that_holds_others_is_described_with_them() -> None:
+    """Members stand in the key with revision and every parameter, and are built from it again."""
+    mixture = build("pretext", "mixture", NEEDED["mixture"], "here")
+    described = resolved("pretext", "mixture", mixture)
+    members = described["params"]["members"]
+    assert [one["name"] for one in members] == ["rotation", "simclr"]
+    assert members[0] == resolved("pretext", "rotation", build("pretext", "rotation", {}, "here"))
+    assert rebuild("pretext", described) == mixture
+
+
 def test_every_file_is_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file of a plug-in folder gives one class, which its defaults can build."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # every extra is there
     for kind in catalogue.KINDS:
         for name in entries(kind):
-            needed = {"path": "somewhere"} if name == "image_folder" else {}
-            plugin = build(kind, name, needed, f"{kind}/{name}")
+            plugin = build(kind, name, NEEDED.get(name, {}), f"{kind}/{name}")
             assert card(kind, name, plugin)["summary"].endswith(".")
 
 
@@ -263,7 +298,7 @@ def test_listing_a_kind_or_one_plugin() -> None:
     ("what", "says"),
     [
         ("metta", "'metta': no such kind. Did you mean meta?"),
-        ("meta/mamml", "meta/mamml: no meta is named 'mamml'. Did you mean maml?"),
+        ("meta/mamml", "meta/mamml: no meta is named 'mamml'. Did you mean maml or imaml?"),
         ("metta/maml", "'metta/maml': not KIND/NAME. Did you mean meta?"),
         ("meta/", "no meta is named ''."),
         ("meta/maml/x", "no meta is named 'maml/x'."),

@@ -51,7 +51,7 @@ class _Scene:
         seed_default("conformance", "init")
         rng = generator(CPU, "conformance", "init")
         loss = self.init.loss(_Network(self.trial, leaves), self.x, self.label, rng)
-        gradients = torch.autograd.grad(loss, tuple(leaves.values()), materialize_grads=True)
+        gradients = torch.autograd.grad(loss.sum(), tuple(leaves.values()), materialize_grads=True)
         return [loss.detach(), *gradients]
 
 
