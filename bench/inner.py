@@ -126,7 +126,7 @@ class AbstractLinearHead(AbstractMetaTrained):
 
     def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
         """Return the head's scores of the queries."""
-        _, query_QD = learner.embed_both(params, task.support_x, task.query_x)
+        query_QD = learner.embed_queries(params, task.support_x, task.query_x)
         return learner.head(params, query_QD)
 
     def query_loss(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:

@@ -84,9 +84,9 @@ METHODS: Mapping[str, Method] = {
         take=by_loss(partial(peer.maml, order=2, steps=STEPS, rate=0.01)),
     ),
     "anil": Method(
-        meta=f"name: anil, steps: {STEPS}, tasks_per_step: {TASKS}",
+        meta=f"name: anil, inner_rate: 0.01, steps: {STEPS}, tasks_per_step: {TASKS}",
         norm="transductive",
-        take=by_loss(partial(peer.anil, order=2, steps=STEPS, rate=0.1)),
+        take=by_loss(partial(peer.anil, order=2, steps=STEPS, rate=0.01)),  # 0.1 explodes on noise
     ),
     "reptile": Method(
         meta=f"name: reptile, steps: {STEPS}, tasks_per_step: {TASKS}",

@@ -65,7 +65,7 @@ def test_the_loss_is_the_weighted_sum_of_the_members(
         for place, member in enumerate(mixture.members)
     ]
     expected = factors[0] * alone[0] + factors[1] * alone[1]
-    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     assert state == {}
 
 

@@ -1,6 +1,7 @@
 """Which weights are tested: rules in suites and keys, their measures, resumption, marks."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -690,7 +691,7 @@ def test_a_resumed_selection_is_the_same_to_the_bit(
     work(store, spec)
     other = Store(store.root.parent / "other")
     other.prepare()
-    for stop_at in (4, 6):
+    for stop_at in (3, 5, 6):
         with pytest.raises(Stop):
             work(other, spec, stop_at=stop_at)
     work(other, spec)
@@ -744,6 +745,17 @@ def test_the_report_marks_what_was_selected(oracle: tuple[Plan, Store]) -> None:
     text = write_text(results, [block], [], "hash").markdown
     assert f"* (!) rotation + none (label_val): weights selected by label_val: {seen}" in text
     assert "in rows marked as selected by label_val and pretext_val." in text
+
+
+def test_a_mark_stands_without_its_steps(oracle: tuple[Plan, Store], tmp_path: Path) -> None:
+    """Where a selected stage is no longer stored, its row is still marked."""
+    plan, store = oracle
+    copy = Store(tmp_path / "copy")
+    shutil.copytree(store.root, copy.root)
+    shutil.rmtree(copy.root / "stages" / "pretrain")
+    (block,) = blocks(read_results(plan, copy))
+    marks = {row.group.variant: row.marks for row in block.rows}
+    assert marks["rotation + none (pretext_val)"] == ("weights selected by pretext_val",)
 
 
 def test_the_mirror_has_the_curve_of_measures(oracle: tuple[Plan, Store]) -> None:

@@ -71,6 +71,10 @@ class AbstractLearner(ABC):
     ) -> tuple[Tensor, Tensor]:
         """Return features of a support and of its query set."""
 
+    def embed_queries(self, params: Tensors, support_x: Tensor, query_x: Tensor) -> Tensor:
+        """Return what ``embed_both`` gives for the queries, where the support's has no use."""
+        return self.embed_both(params, support_x, query_x)[1]
+
     @abstractmethod
     def head(self, params: Tensors, z_BD: Tensor) -> Tensor:
         """Apply the layers that the method's ``head`` built."""

@@ -53,5 +53,5 @@ class Finetune(AbstractMeta):
         """Return the scores of the task's head, equal ones where there is none yet."""
         if WEIGHT not in params:
             return task.query_x.new_zeros(len(task.query_x), task.ways)
-        _, query_QD = learner.embed_both(params, task.support_x, task.query_x)
+        query_QD = learner.embed_queries(params, task.support_x, task.query_x)
         return own_scores(params, query_QD)[:, : task.ways]

@@ -238,8 +238,12 @@ def _selection(group: Group) -> list[str]:
     if rule == "last":
         return []
     oracle = ": an oracle, it saw validation labels" if rule == "label_val" else ""
-    last = [list(one.trained.values())[-1] for one in group.done if one.trained]
-    steps = [f"{one['metrics']['selected_step']} of {one['curve']['steps'][-1]}" for one in last]
+    steps = [
+        f"{stage['metrics']['selected_step']} of {stage['curve']['steps'][-1]}"
+        for one in group.done
+        for stage in one.trained.values()
+        if "selected_step" in stage["metrics"]
+    ]
     shown = f" (steps {', '.join(steps)})" if steps else ""
     return [f"weights selected by {rule}{oracle}{shown}"]
 

@@ -65,6 +65,12 @@ class Learner(AbstractLearner):
         )
         return both[:size], both[size:]
 
+    def embed_queries(self, params: Tensors, support_x: Tensor, query_x: Tensor) -> Tensor:
+        """Return features of the queries; the support passes only where it has a say in them."""
+        if self._norm == "support" or self._alone() == "learned":
+            return self.embed_both(params, support_x, query_x)[1]
+        return self.embed(params, query_x)
+
     def head(self, params: Tensors, z_BD: Tensor) -> Tensor:
         """Apply the method's head."""
         return self._network.head(params, self._buffers, z_BD, self._alone())

@@ -110,6 +110,9 @@ class Examiner:
         self._frozen = frozen
         self._support_EKN = torch.from_numpy(bank.support_ENK).transpose(1, 2).to(place.device)
         self._query_EQN = torch.from_numpy(bank.query_ENQ).transpose(1, 2).to(place.device)
+        label_N = torch.arange(self._query_EQN.shape[2], device=place.device)
+        self._support_y = label_N.repeat(self._support_EKN.shape[1])
+        self._query_y = label_N.repeat(self._query_EQN.shape[1])
 
     @property
     def passed(self) -> int:
@@ -148,14 +151,12 @@ class Examiner:
 
     def _task(self, episode: int) -> Task:
         support_KN, query_QN = self._support_EKN[episode], self._query_EQN[episode]
-        ways = support_KN.shape[1]
-        label_N = torch.arange(ways, device=support_KN.device)
         return Task(
             support_x=self._examples(support_KN.flatten()),
-            support_y=label_N.repeat(len(support_KN)),
+            support_y=self._support_y,
             query_x=self._examples(query_QN.flatten()),
-            query_y=label_N.repeat(len(query_QN)),
-            ways=ways,
+            query_y=self._query_y,
+            ways=support_KN.shape[1],
         )
 
     def _examples(self, index: Tensor) -> Tensor:

@@ -15,5 +15,11 @@ def generator(device: torch.device, *coordinates: Coordinate) -> torch.Generator
 
 
 def seed_default(*coordinates: Coordinate) -> None:
-    """Seed torch's default generators (CPU and GPU) for one build or one step."""
-    torch.manual_seed(derive(*coordinates))
+    """Seed torch's default generators (CPU and GPU) for one build or one step.
+
+    ``torch.manual_seed`` does the same, but notes a stack trace for each GPU not yet in use.
+    """
+    seed = derive(*coordinates)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
