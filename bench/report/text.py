@@ -197,8 +197,8 @@ def _method(results: Results, blocks: Sequence[Block]) -> str:
     one = "With one seed intervals are over episodes of one model. " if one_seed(blocks) else ""
     return (
         f"Each variant was trained with {len(seeds)} seeds ({words.ranges(seeds)}) and tested on "
-        f"{settings['episodes']} episodes ({settings['queries']} queries a class, "
-        f"{settings['test_steps']} gradient steps for methods that take them) drawn from the test "
+        f"{settings['episodes']} episodes ({settings['queries']} queries a class; "
+        f"{_steps(results)}) drawn from the test "
         f"classes of {words.listing(list(settings['data']))}; every variant and seed meets the "
         "same episodes. Intervals are 95 % over both seeds and episodes: SE^2 = max(V_s + V_e - "
         "V_r, V_s) of the two-way layout, t with S - 1 degrees of freedom. Differences are paired "
@@ -208,6 +208,20 @@ def _method(results: Results, blocks: Sequence[Block]) -> str:
         "worse if the interval excludes 0 and the adjusted p is below .05, else undecided. "
         f"Variants are compared with a baseline that saw the same labels.{_selection(results)}"
     )
+
+
+def _steps(results: Results) -> str:
+    """Say how many steps of adaptation the variants take before their accuracy counts."""
+    taken: dict[int, list[str]] = {}
+    for group in results.groups:
+        last = max((one.steps[-1] for one in group.done), default=0)
+        if last and group.variant not in taken.setdefault(last, []):
+            taken[last].append(group.variant)
+    parts = [
+        f"{number} steps of adaptation for {words.listing(names)}"
+        for number, names in sorted(taken.items())
+    ]
+    return words.listing(parts) or "no variant adapts by steps"
 
 
 def _selection(results: Results) -> str:

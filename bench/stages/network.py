@@ -96,6 +96,7 @@ class Network:
         normed = _grouped if grouped else partial(_Norm, control=self._control)
         self._module = _Both(_normed(encoder, normed), _normed(head, normed))
         self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self._tied = _tied(self._module)
 
     def tensors(self, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return copies of the freshly built parameters and buffers."""
@@ -137,7 +138,7 @@ class Network:
         both = {**params, **buffers}
         used = {name: value for name, value in both.items() if name.startswith(f"{part}.")}
         with self._using(statistics):
-            result: Tensor = functional_call(self._module, used, (x, part))
+            result: Tensor = functional_call(self._module, used, (x, part), tie_weights=self._tied)
         return result
 
     @contextmanager
@@ -147,6 +148,12 @@ class Network:
             yield
         finally:
             self._control.statistics = before
+
+
+def _tied(module: nn.Module) -> bool:
+    """Say whether a tensor has two names; looking for them at every call takes a while."""
+    every = module.named_parameters, module.named_buffers
+    return any(len(list(f(remove_duplicate=False))) > len(list(f())) for f in every)
 
 
 def _normed(
