@@ -100,9 +100,10 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, Path]]:
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bench."):
             _, *parts = str(node.module).split(".")
-            path = PACKAGE.joinpath(*parts).with_suffix(".py")
-            if path.is_file():
-                yield from ((one.asname or one.name, path) for one in node.names)
+            place = PACKAGE.joinpath(*parts)
+            for path in (place.with_suffix(".py"), place / "__init__.py"):
+                if path.is_file():
+                    yield from ((one.asname or one.name, path) for one in node.names)
 
 
 def _for_readers(comment: str) -> str:
@@ -174,6 +175,8 @@ def _lineage(node: ast.ClassDef, module: _Module) -> Iterator[ast.ClassDef]:
     """Yield a class, then what it derives from, as far as this file and this package tell."""
     yield node
     for base in (ast.unparse(one) for one in node.bases):
-        home = _Module.read(module.imported[base]) if base in module.imported else module
+        home = module
+        while base not in home.classes and base in home.imported:  # a package hands names on
+            home = _Module.read(home.imported[base])
         if base in home.classes:
             yield from _lineage(home.classes[base], home)

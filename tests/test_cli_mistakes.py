@@ -58,7 +58,7 @@ SUITES = [
     ("a: &x {b: 1}\nc: *x\n", "bad.yaml:1: an anchor, &x."),
     ("name: a\nname: b\n", "bad.yaml:2: the key name stands here again (first in line 1)."),
     # names and parameters
-    (HEAD + "meta: mamml\n", "bad.yaml:5: meta: no meta is named 'mamml'. Did you mean maml?"),
+    (HEAD + "meta: mamml\n", "bad.yaml:5: meta: no meta is named 'mamml'. Did you mean maml or imaml?"),
     (HEAD + "pretext: rotatoin\n", "no pretext is named 'rotatoin'. Did you mean rotation"),
     (HEAD + "meta: {name: maml, ordr: 1}\n", "meta/maml has no parameter 'ordr'. Did you mean"),
     (HEAD + "meta: {name: maml, order: first}\n", "order: 'first'. Input should be 1 or 2."),
@@ -291,9 +291,9 @@ def test_a_cell_that_is_not_there(
     ("arguments", "says"),
     [
         (["list", "metta"], "'metta': no such kind. Did you mean meta?"),
-        (["list", "meta/mamml"], "no meta is named 'mamml'. Did you mean maml?"),
+        (["list", "meta/mamml"], "no meta is named 'mamml'. Did you mean maml or imaml?"),
         (["check", "maml"], "'maml': not KIND/NAME."),
-        (["check", "meta/mamml"], "no meta is named 'mamml'. Did you mean maml?"),
+        (["check", "meta/mamml"], "no meta is named 'mamml'. Did you mean maml or imaml?"),
     ],
 )
 def test_plugins_that_are_not_there(
@@ -312,6 +312,6 @@ def test_as_typed(here: Path) -> None:
         text=True,
         check=False,
     )
-    said = "bench: bad.yaml:2: meta: no meta is named 'mamml'. Did you mean maml?\n"
+    said = "bench: bad.yaml:2: meta: no meta is named 'mamml'. Did you mean maml or imaml?\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
     assert os.listdir(here) == ["bad.yaml"]
