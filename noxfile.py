@@ -49,7 +49,8 @@ def tests(session: nox.Session) -> None:
 def parity(session: nox.Session) -> None:
     """Compare losses and meta-gradients with learn2learn's; needs a C compiler."""
     install(session, "--group", "tests", extras="check,learn2learn")
-    session.run("pytest", "tests/parity", *(session.posargs or ("-n", "2")))
+    files = ("tests/parity", "tests/test_conformance.py", "tests/test_goldens.py")
+    session.run("pytest", *files, "-k", "learn2learn", *(session.posargs or ("-n", "2")))
 
 
 @nox.session(default=False)

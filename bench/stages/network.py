@@ -64,7 +64,7 @@ class _Norm(nn.Module):
 
         Split and joined, since adding the gradient of a slice is slow in channels-last format.
         """
-        first, rest = x.split((rows, len(x) - rows))
+        first, rest = torch.split(x, [rows, len(x) - rows])
         mean, variance = self._moments(first)
         scale = self.weight * (variance + self.epsilon).rsqrt()
         shift = self.bias - mean * scale
