@@ -1,26 +1,17 @@
-"""Steps on a support set, and the heads they move, shared by the meta-algorithms.
+"""Steps on a support set, and heads that exist in one task alone, shared by the meta-algorithms.
 
 Shapes: N ways, S support examples, B examples, D features.
 """
 
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import ClassVar, Literal, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.contract import (
-    AbstractLearner,
-    AbstractMetaTrained,
-    Loss,
-    Setting,
-    Task,
-    TaskShape,
-    Tensors,
-)
+from bench.contract import AbstractLearner, Loss, Tensors
 
 Yielded = TypeVar("Yielded")
 Rates = Mapping[str, float | Tensor]  # of gradient descent, by the name of what moves
@@ -101,98 +92,6 @@ def adam(
         for name, value in params.items()
     }
     return moved, (first, second)
-
-
-# --- methods with a trained linear head --------------------------------------------------------
-
-
-class AbstractLinearHead(AbstractMetaTrained):
-    """One trained linear layer on the encoder, with an output for each of the suite's ways."""
-
-    uses_queries: ClassVar[bool] = True  # its training needs tasks with queries
-
-    def declines(self, setting: Setting) -> str | None:
-        """A linear head fits one number of ways."""
-        name, task = type(self).__module__.rpartition(".")[2], setting.task
-        if task and task.ways != setting.ways:
-            return f"{name}'s head has {setting.ways} outputs, its tasks {task.ways} ways"
-        if task and task.queries < 1 and self.uses_queries:
-            return f"{name} learns from queries, its tasks have none"
-        return None
-
-    def head(self, width: int, ways: int) -> nn.Module:
-        """Return one linear layer."""
-        return nn.Linear(width, ways)
-
-    def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
-        """Return the head's scores of the queries."""
-        query_QD = learner.embed_queries(params, task.support_x, task.query_x)
-        return learner.head(params, query_QD)
-
-    def query_loss(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
-        """Return the cross-entropy of the queries."""
-        return F.cross_entropy(self.predict(learner, params, task), task.query_y)
-
-
-def support_loss(learner: AbstractLearner, x: Tensor, y: Tensor) -> Loss:
-    """Return the cross-entropy of examples under encoder and head, as a function of these."""
-    return lambda params: F.cross_entropy(learner.head(params, learner.embed(params, x)), y)
-
-
-class AbstractInnerLoop(AbstractLinearHead):
-    """MAML's scheme: gradient steps on the support, and a loss of the queries at their end."""
-
-    order: Literal[1, 2]
-    steps: int  # in training
-
-    @abstractmethod
-    def rates(self, params: Tensors) -> Rates:
-        """Return the rate of each tensor that moves in a task."""
-
-    @property
-    def second_order(self) -> bool:  # type: ignore[override]  # here it follows from ``order``
-        """Whether the meta-gradient goes through the inner gradients."""
-        return self.order == 2
-
-    def meta_gradient(
-        self, learner: AbstractLearner, params: Tensors, task: Task
-    ) -> tuple[Tensor, Tensors]:
-        """Return the query loss after ``steps`` steps, and its gradient (order 1 or 2).
-
-        In order 1 the steps are constants, so that theta' = theta - constants: the gradient
-        with respect to theta is the one at theta'.
-        """
-        x, y, through = task.support_x, task.support_y, self.second_order
-
-        def loss(start: Tensors) -> Tensor:
-            adapted = after(self._steps(learner, start, x, y, differentiable=through), self.steps)
-            return self.query_loss(learner, adapted, task)
-
-        return learner.gradient(loss, params)
-
-    def adapt(
-        self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
-    ) -> Iterator[Tensors]:
-        """Yield parameters after 0, 1, 2, ... gradient steps on the support's cross-entropy."""
-        return self._steps(learner, params, support_x, support_y, differentiable=False)
-
-    def examples_per_task(self, shape: TaskShape) -> int:
-        """The support in every step, then support and queries."""
-        return (self.steps + 1) * shape.num_support + shape.num_queries
-
-    def _steps(
-        self,
-        learner: AbstractLearner,
-        params: Tensors,
-        x: Tensor,
-        y: Tensor,
-        *,
-        differentiable: bool,
-    ) -> Iterator[Tensors]:
-        loss = support_loss(learner, x, y)
-        return gradient_steps(
-            learner, loss, params, self.rates(params), differentiable=differentiable
-        )
 
 
 # --- a linear head of one task -----------------------------------------------------------------

@@ -128,7 +128,7 @@ def reptile_step(
     total = 0.0
     for task in tasks:
         learner = copy.deepcopy(model)
-        adam = torch.optim.Adam(learner.parameters(), lr=rate, betas=(0, 0.999))
+        adam = torch.optim.Adam(learner.parameters(), lr=rate, betas=(0.0, 0.999))
         x = torch.cat([task.support_x, task.query_x])
         y = torch.cat([task.support_y, task.query_y])
         for number in range(steps):

@@ -4,36 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from bench.conformance.subject import Subject, Unchanged, require, require_repeats
-from bench.conformance.world import CPU, Small, inputs, precision, setting_for, small
-from bench.contract import AbstractInit, AbstractNetwork, Tensors
+from bench.conformance.world import CPU, Handed, Small, inputs, precision, setting_for, small
+from bench.contract import AbstractInit, Tensors
 from bench.stages.streams import generator, seed_default
 
 CLASSES, BATCH = 4, 8
 STEPS, RATE = 25, 0.01  # of Adam, on one batch with one set of draws
-
-
-class _Network(AbstractNetwork):
-    """The network as the engine hands it over."""
-
-    def __init__(self, trial: Small, params: Tensors) -> None:
-        self._trial, self._params, self._buffers = trial, params, trial.fresh_buffers()
-
-    def encode(self, x_BCHW: Tensor) -> Tensor:
-        return self._trial.network.encode(self._params, self._buffers, x_BCHW, "learned")
-
-    def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
-        return self._trial.network.head(self._params, self._buffers, z_BD, "learned", child)
-
-    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
-        noise = torch.rand(x_BCHW.shape, generator=rng, dtype=torch.float32)
-        return 0.8 * x_BCHW + 0.2 * noise.to(x_BCHW.dtype)
-
-    @property
-    def params(self) -> Tensors:
-        return self._params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +29,7 @@ class _Scene:
         leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
         seed_default("conformance", "init")
         rng = generator(CPU, "conformance", "init")
-        loss = self.init.loss(_Network(self.trial, leaves), self.x, self.label, rng)
+        loss = self.init.loss(Handed(self.trial, leaves), self.x, self.label, rng)
         gradients = torch.autograd.grad(loss.sum(), tuple(leaves.values()), materialize_grads=True)
         return [loss.detach(), *gradients]
 

@@ -4,39 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from bench.conformance.subject import Fault, Subject, Unchanged, require, require_repeats
-from bench.conformance.world import CPU, Small, inputs, precision, setting_for, small
-from bench.contract import AbstractNetwork, AbstractPretext, Shape, Tensors
+from bench.conformance.world import CPU, Handed, Small, inputs, precision, setting_for, small
+from bench.contract import AbstractPretext, Shape, Tensors
 from bench.stages.streams import generator, seed_default
 
 COUNT = 6  # examples in a batch
 STEPS, RATE = 25, 0.01  # of Adam, on one batch with one set of draws
 LIKE = 1e-3  # relative, most that float32 and float64 may differ
-
-
-class _Network(AbstractNetwork):
-    """The network as the engine hands it over; counts the examples that are encoded."""
-
-    def __init__(self, trial: Small, params: Tensors) -> None:
-        self._trial, self._params, self._buffers = trial, params, trial.fresh_buffers()
-        self.encoded = 0
-
-    def encode(self, x_BCHW: Tensor) -> Tensor:
-        self.encoded += len(x_BCHW)
-        return self._trial.network.encode(self._params, self._buffers, x_BCHW, "learned")
-
-    def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
-        return self._trial.network.head(self._params, self._buffers, z_BD, "learned", child)
-
-    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
-        noise = torch.rand(x_BCHW.shape, generator=rng, dtype=torch.float32)
-        return 0.8 * x_BCHW + 0.2 * noise.to(x_BCHW.dtype)
-
-    @property
-    def params(self) -> Tensors:
-        return self._params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +33,7 @@ class _Scene:
         """Compute the loss of the batch with the draws of one and the same step."""
         params = params or self.trial.params
         leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-        net = _Network(self.trial, leaves)
+        net = Handed(self.trial, leaves)
         seed_default("conformance", "pretext", default_seed)
         rng = generator(CPU, "conformance", "pretext")
         loss, state = self.pretext.loss(net, self.state, self.x, rng)
@@ -88,7 +65,7 @@ def _scene(subject: Subject, count: int = COUNT) -> _Scene:
     pretext = replace(pretext, batch_size=count)  # type: ignore[type-var]  # plug-ins are dataclasses
     shape = setting_for(pretext, "running").shape
     trial = small(shape, lambda width: pretext.head(width, shape))
-    state = pretext.state(_Network(trial, trial.params))
+    state = pretext.state(Handed(trial, trial.params))
     return _Scene(pretext=pretext, shape=shape, trial=trial, x=inputs(shape, count), state=state)
 
 

@@ -10,10 +10,19 @@ from itertools import product
 from math import prod
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from bench.conformance.subject import Fault
-from bench.contract import AbstractPlugin, Norm, Setting, Shape, Task, TaskShape, Tensors
+from bench.contract import (
+    AbstractNetwork,
+    AbstractPlugin,
+    Norm,
+    Setting,
+    Shape,
+    Task,
+    TaskShape,
+    Tensors,
+)
 from bench.stages.checkpoint import prefixed
 from bench.stages.engine import Learner
 from bench.stages.network import Network, width_of
@@ -132,3 +141,31 @@ def _encoder(shape: Shape) -> nn.Module:
         nn.Softplus(),
         nn.Flatten(),
     )
+
+
+class Handed(AbstractNetwork):
+    """A network as the engine hands it to a pre-training; counts the examples that are encoded."""
+
+    def __init__(self, trial: Small, params: Tensors) -> None:
+        """Take parameters of a small network; its running statistics are copies."""
+        self._trial, self._params, self._buffers = trial, params, trial.fresh_buffers()
+        self.encoded = 0
+
+    def encode(self, x_BCHW: Tensor) -> Tensor:
+        """Return features, and count."""
+        self.encoded += len(x_BCHW)
+        return self._trial.network.encode(self._params, self._buffers, x_BCHW, "learned")
+
+    def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
+        """Apply the head, or one child of it."""
+        return self._trial.network.head(self._params, self._buffers, z_BD, "learned", child)
+
+    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        """Return noisy copies."""
+        noise = torch.rand(x_BCHW.shape, generator=rng, dtype=torch.float32)
+        return 0.8 * x_BCHW + 0.2 * noise.to(x_BCHW.dtype)
+
+    @property
+    def params(self) -> Tensors:
+        """What is being trained."""
+        return self._params

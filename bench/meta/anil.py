@@ -19,12 +19,13 @@ import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Task, TaskShape, Tensors
-from bench.inner import AbstractLinearHead, after, gradient_steps
+from bench.contract import AbstractLearner, Tensors
+from bench.inner import gradient_steps
+from bench.schemes import AbstractHeadLoop
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anil(AbstractLinearHead):
+class Anil(AbstractHeadLoop):
     """Learn features on which a few gradient steps of the head alone solve a task."""
 
     reference: ClassVar[str] = "arXiv:1909.09157"
@@ -38,37 +39,7 @@ class Anil(AbstractLinearHead):
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 5  # learn2learn's anil_fc100.py
 
-    @property
-    def second_order(self) -> bool:  # type: ignore[override]  # here it follows from ``order``
-        """Whether the meta-gradient goes through the inner gradients."""
-        return self.order == 2
-
-    def meta_gradient(
-        self, learner: AbstractLearner, params: Tensors, task: Task
-    ) -> tuple[Tensor, Tensors]:
-        """Return the query loss after ``steps`` steps of the head, and its gradient."""
-
-        def loss(now: Tensors) -> Tensor:
-            support_SD, query_QD = learner.embed_both(now, task.support_x, task.query_x)
-            steps = self._steps(
-                learner, now, support_SD, task.support_y, differentiable=self.second_order
-            )
-            return F.cross_entropy(learner.head(after(steps, self.steps), query_QD), task.query_y)
-
-        return learner.gradient(loss, params)
-
-    def adapt(
-        self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
-    ) -> Iterator[Tensors]:
-        """Yield parameters after 0, 1, 2, ... gradient steps of the head."""
-        support_SD = learner.embed(params, support_x)
-        return self._steps(learner, params, support_SD, support_y, differentiable=False)
-
-    def examples_per_task(self, shape: TaskShape) -> int:
-        """Support and queries, once."""
-        return shape.num_support + shape.num_queries
-
-    def _steps(
+    def head_steps(
         self,
         learner: AbstractLearner,
         params: Tensors,
@@ -77,6 +48,7 @@ class Anil(AbstractLinearHead):
         *,
         differentiable: bool,
     ) -> Iterator[Tensors]:
+        """Yield parameters after 0, 1, 2, ... steps of gradient descent on the head."""
         rates = {name: self.inner_rate for name in params if name.startswith("head.")}
 
         def loss(now: Tensors) -> Tensor:

@@ -14,7 +14,8 @@ from typing import ClassVar, Literal
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from bench.contract import Tensors
-from bench.inner import AbstractInnerLoop, Rates
+from bench.inner import Rates
+from bench.schemes import AbstractInnerLoop
 
 
 @dataclass(frozen=True, kw_only=True)

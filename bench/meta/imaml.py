@@ -26,7 +26,8 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from bench.contract import AbstractLearner, Task, TaskShape, Tensors
-from bench.inner import AbstractLinearHead, after, gradient_steps, support_loss
+from bench.inner import after, gradient_steps
+from bench.schemes import AbstractLinearHead, support_loss
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,17 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Task, TaskShape, Tensors
-from bench.inner import AbstractLinearHead, after
+from bench.contract import AbstractLearner, Tensors
 from bench.meta._learn2learn import AsModule, adapted, algorithms
+from bench.schemes import AbstractHeadLoop
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learn2LearnAnil(AbstractLinearHead):
+class Learn2LearnAnil(AbstractHeadLoop):
     """Learn features as anil does, with the inner steps of the library learn2learn."""
 
     reference: ClassVar[str] = "arXiv:2008.12284"
@@ -38,37 +37,7 @@ class Learn2LearnAnil(AbstractLinearHead):
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 5
 
-    @property
-    def second_order(self) -> bool:  # type: ignore[override]  # here it follows from ``order``
-        """Whether the meta-gradient goes through the inner gradients."""
-        return self.order == 2
-
-    def meta_gradient(
-        self, learner: AbstractLearner, params: Tensors, task: Task
-    ) -> tuple[Tensor, Tensors]:
-        """Return the query loss after ``steps`` steps of the head, and its gradient."""
-
-        def loss(now: Tensors) -> Tensor:
-            support_SD, query_QD = learner.embed_both(now, task.support_x, task.query_x)
-            steps = self._steps(
-                learner, now, support_SD, task.support_y, differentiable=self.second_order
-            )
-            return F.cross_entropy(learner.head(after(steps, self.steps), query_QD), task.query_y)
-
-        return learner.gradient(loss, params)
-
-    def adapt(
-        self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
-    ) -> Iterator[Tensors]:
-        """Yield parameters after 0, 1, 2, ... gradient steps of the head."""
-        support_SD = learner.embed(params, support_x)
-        return self._steps(learner, params, support_SD, support_y, differentiable=False)
-
-    def examples_per_task(self, shape: TaskShape) -> int:
-        """Support and queries, once."""
-        return shape.num_support + shape.num_queries
-
-    def _steps(
+    def head_steps(
         self,
         learner: AbstractLearner,
         params: Tensors,
@@ -77,6 +46,7 @@ class Learn2LearnAnil(AbstractLinearHead):
         *,
         differentiable: bool,
     ) -> Iterator[Tensors]:
+        """Yield parameters after 0, 1, 2, ... steps of learn2learn's MAML on the head."""
         head = {name: value for name, value in params.items() if name.startswith("head.")}
         maml = algorithms().MAML(
             AsModule(learner.head, head), lr=self.inner_rate, first_order=not differentiable

@@ -13,8 +13,9 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from bench.contract import AbstractLearner, Tensors
-from bench.inner import AbstractInnerLoop, Rates
+from bench.inner import Rates
 from bench.meta._learn2learn import AsModule, adapted, algorithms
+from bench.schemes import AbstractInnerLoop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Learn2LearnMaml(AbstractInnerLoop):
         """Encoder and head move at one rate."""
         return dict.fromkeys(params, self.inner_rate)
 
-    def _steps(
+    def inner_steps(
         self,
         learner: AbstractLearner,
         params: Tensors,
@@ -46,6 +47,8 @@ class Learn2LearnMaml(AbstractInnerLoop):
         *,
         differentiable: bool,
     ) -> Iterator[Tensors]:
+        """Yield parameters after 0, 1, 2, ... steps of learn2learn's MAML."""
+
         def scores(now: Tensors, x_BCHW: Tensor) -> Tensor:
             return learner.head(now, learner.embed(now, x_BCHW))
 

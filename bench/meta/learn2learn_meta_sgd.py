@@ -9,15 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from bench.contract import AbstractLearner, Tensors
-from bench.inner import AbstractInnerLoop, Rates
+from bench.inner import Rates
 from bench.meta._learn2learn import AsModule, adapted, algorithms
-
-FIRST_RATES = (0.005, 0.1)  # as meta_sgd
+from bench.schemes import AbstractInnerLoop, first_rates, learned_rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,18 +40,13 @@ class Learn2LearnMetaSgd(AbstractInnerLoop):
 
     def learned(self, params: Tensors) -> Tensors:
         """Return the first rates, ``rate.*``, one for each number in encoder and head."""
-        return {
-            f"rate.{name}": torch.empty(value.shape).uniform_(*FIRST_RATES)
-            for name, value in params.items()
-        }
+        return first_rates(params)
 
     def rates(self, params: Tensors) -> Rates:
         """Encoder and head move, each number at its own rate."""
-        return {
-            name: params[f"meta.rate.{name}"] for name in params if not name.startswith("meta.")
-        }
+        return learned_rates(params)
 
-    def _steps(
+    def inner_steps(
         self,
         learner: AbstractLearner,
         params: Tensors,
@@ -62,6 +55,8 @@ class Learn2LearnMetaSgd(AbstractInnerLoop):
         *,
         differentiable: bool,
     ) -> Iterator[Tensors]:
+        """Yield parameters after 0, 1, 2, ... steps of learn2learn's MetaSGD."""
+
         def scores(now: Tensors, x_BCHW: Tensor) -> Tensor:
             return learner.head(now, learner.embed(now, x_BCHW))
 

@@ -14,13 +14,11 @@ They are rates of the steps they were learned for, so as many are taken at test 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from bench.contract import Tensors
-from bench.inner import AbstractInnerLoop, Rates
-
-FIRST_RATES = (0.005, 0.1)  # the paper's range of first rates
+from bench.inner import Rates
+from bench.schemes import AbstractInnerLoop, first_rates, learned_rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +41,8 @@ class MetaSgd(AbstractInnerLoop):
 
     def learned(self, params: Tensors) -> Tensors:
         """Return the first rates, ``rate.*``, one for each number in encoder and head."""
-        return {
-            f"rate.{name}": torch.empty(value.shape).uniform_(*FIRST_RATES)
-            for name, value in params.items()
-        }
+        return first_rates(params)
 
     def rates(self, params: Tensors) -> Rates:
         """Encoder and head move, each number at its own rate."""
-        return {
-            name: params[f"meta.rate.{name}"] for name in params if not name.startswith("meta.")
-        }
+        return learned_rates(params)

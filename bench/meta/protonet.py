@@ -15,24 +15,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
-import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import (
-    AbstractLearner,
-    AbstractMetaTrained,
-    Norm,
-    Setting,
-    Task,
-    TaskShape,
-    Tensors,
-)
+from bench.contract import AbstractLearner, Norm, Task, Tensors
 from bench.inner import WEIGHT, own_scores, prototype_tuning, prototypes
+from bench.schemes import AbstractComputedHead
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protonet(AbstractMetaTrained):
+class Protonet(AbstractComputedHead):
     """Learn features in which a class is a ball around the mean of its support."""
 
     reference: ClassVar[str] = "arXiv:1703.05175"
@@ -59,24 +51,6 @@ class Protonet(AbstractMetaTrained):
         """Those of the head; by default none are taken."""
         return self.tune_steps
 
-    def declines(self, setting: Setting) -> str | None:
-        """The loss is over queries."""
-        if setting.task and setting.task.queries < 1:
-            return "protonet learns from queries, its tasks have none"
-        return None
-
-    def schedule(self, progress: float) -> float:
-        """Halve the rate in equal parts of training."""
-        return float(0.5 ** (progress // self.halve_every))
-
-    def meta_gradient(
-        self, learner: AbstractLearner, params: Tensors, task: Task
-    ) -> tuple[Tensor, Tensors]:
-        """Return the cross-entropy of the queries, and its gradient."""
-        return learner.gradient(
-            lambda now: F.cross_entropy(self.predict(learner, now, task), task.query_y), params
-        )
-
     def adapt(
         self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
     ) -> Iterator[Tensors]:
@@ -91,7 +65,3 @@ class Protonet(AbstractMetaTrained):
             return own_scores(params, query_QD)[:, : task.ways]
         prototypes_ND = prototypes(support_SD, task.support_y, task.ways)
         return -(query_QD.unsqueeze(1) - prototypes_ND).square().sum(2)
-
-    def examples_per_task(self, shape: TaskShape) -> int:
-        """Support and queries, once."""
-        return shape.num_support + shape.num_queries

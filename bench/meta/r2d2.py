@@ -17,30 +17,21 @@ the head: this is the head on the suite's encoder.
 Shapes: N ways, S support examples, Q queries, B examples, D features.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import (
-    AbstractLearner,
-    AbstractMetaTrained,
-    Norm,
-    Setting,
-    Task,
-    TaskShape,
-    Tensors,
-)
+from bench.contract import AbstractLearner, Norm, Task, Tensors
 from bench.inner import memberships
+from bench.schemes import AbstractComputedHead
 
 
 @dataclass(frozen=True, kw_only=True)
-class R2d2(AbstractMetaTrained):
+class R2d2(AbstractComputedHead):
     """Learn features on which ridge regression tells the classes."""
 
     reference: ClassVar[str] = "arXiv:1805.08136"
@@ -56,39 +47,10 @@ class R2d2(AbstractMetaTrained):
     task_shots: PositiveInt = 5  # authors: drawn from 1 to 9 for each task
     task_queries: NonNegativeInt = 7  # authors' experiments.sh: 240 images in a 20-way task
 
-    @property
-    def test_steps(self) -> int:
-        """None are taken."""
-        return 0
-
-    def declines(self, setting: Setting) -> str | None:
-        """The loss is over queries."""
-        if setting.task and setting.task.queries < 1:
-            return "r2d2 learns from queries, its tasks have none"
-        return None
-
-    def schedule(self, progress: float) -> float:
-        """Halve the rate in equal parts of training."""
-        return float(0.5 ** (progress // self.halve_every))
-
     def learned(self, params: Tensors) -> Tensors:
         """Return the factor of the scores, and the logarithm of the penalty."""
         first = {"scale": self.scale, "log_lambda": log(self.regularisation)}
         return {name: torch.tensor(value) for name, value in first.items()}
-
-    def meta_gradient(
-        self, learner: AbstractLearner, params: Tensors, task: Task
-    ) -> tuple[Tensor, Tensors]:
-        """Return the cross-entropy of the queries, and its gradient."""
-        return learner.gradient(
-            lambda now: F.cross_entropy(self.predict(learner, now, task), task.query_y), params
-        )
-
-    def adapt(
-        self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor
-    ) -> Iterator[Tensors]:
-        """Yield once: the regression is a function of the support."""
-        yield params
 
     def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
         """Return the scaled values of the regression for each query and way."""
@@ -96,10 +58,6 @@ class R2d2(AbstractMetaTrained):
         target_SN = memberships(task.support_y, task.ways, support_SD.dtype).T
         weights = ridge(_with_ones(support_SD), target_SN, params["meta.log_lambda"].exp())
         return params["meta.scale"] * (_with_ones(query_QD) @ weights)
-
-    def examples_per_task(self, shape: TaskShape) -> int:
-        """Support and queries, once."""
-        return shape.num_support + shape.num_queries
 
 
 def ridge(x_SD: Tensor, y_SN: Tensor, penalty: Tensor) -> Tensor:

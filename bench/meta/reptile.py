@@ -18,7 +18,8 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from bench.contract import AbstractLearner, Task, TaskShape, Tensors
-from bench.inner import AbstractLinearHead, adam, after, support_loss, zero_moments
+from bench.inner import adam, after, zero_moments
+from bench.schemes import AbstractLinearHead, support_loss
 
 
 @dataclass(frozen=True, kw_only=True)
