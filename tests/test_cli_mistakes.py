@@ -58,7 +58,10 @@ SUITES = [
     ("a: &x {b: 1}\nc: *x\n", "bad.yaml:1: an anchor, &x."),
     ("name: a\nname: b\n", "bad.yaml:2: the key name stands here again (first in line 1)."),
     # names and parameters
-    (HEAD + "meta: mamml\n", "bad.yaml:5: meta: no meta is named 'mamml'. Did you mean maml or imaml?"),
+    (
+        HEAD + "meta: mamml\n",
+        "bad.yaml:5: meta: no meta is named 'mamml'. Did you mean maml or imaml?",
+    ),
     (HEAD + "pretext: rotatoin\n", "no pretext is named 'rotatoin'. Did you mean rotation"),
     (HEAD + "meta: {name: maml, ordr: 1}\n", "meta/maml has no parameter 'ordr'. Did you mean"),
     (HEAD + "meta: {name: maml, order: first}\n", "order: 'first'. Input should be 1 or 2."),

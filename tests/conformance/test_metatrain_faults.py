@@ -67,7 +67,7 @@ def entropic(self: Maml, width: int, ways: int) -> nn.Module:
 
 
 Fails = Callable[..., None]
-FAULTS = [
+FAULTS: list[tuple[Check, type[AbstractPlugin], Mapping[str, object], str]] = [
     (
         metatrain.what_is_for_testing_is_not_for_training,
         Maml,
