@@ -249,7 +249,8 @@ def detectable(blocks: Sequence[Block], seeds: int) -> tuple[float | None, str]:
     found = [detectable_difference(v**0.5, seeds, shared=shared) for v, shared in stored]
     values = [value for value in found if value is not None]
     if values:
-        return median(values), f"{len(values)} stored comparisons"
+        some = "1 stored comparison" if len(values) == 1 else f"{len(values)} stored comparisons"
+        return median(values), some
     assumed = detectable_difference(2**0.5 * ASSUMED_SEED_SD, seeds)
     return assumed, f"assumed: seed SD {100 * ASSUMED_SEED_SD:.1f} points"
 
