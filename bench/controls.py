@@ -48,20 +48,17 @@ def combinations_of(
     seen: dict[Json, Combination] = {}
     for one in sorted(made, key=lambda one: not one.selection.is_last):  # by last, if any row is
         fixed = {axis: _choice(control, value) for axis, value in FIXED[control].items()}
-        norm = one.norm if one.norm == "group" else None  # the rest is the method's to choose
         both = {**one.axes, **fixed}
         made_of = {axis: [choice.name, choice.params] for axis, choice in both.items()}
-        place = digest([made_of, one.ways, repr(one.budget), norm])
-        seen.setdefault(
-            place, replace(one, label=None, axes=both, norm=norm, where=f"the control {control}")
-        )
+        place = digest([made_of, one.ways, repr(one.budget), one.norm])
+        seen.setdefault(place, replace(one, label=None, axes=both, where=f"the control {control}"))
     return iter(seen.values())
 
 
 def _taken(one: Combination, axes: Sequence[str]) -> Combination:
-    """Keep data, encoder and the axes that are named."""
+    """Keep data, encoder and the axes that are named; of norms, the one that is another network."""
     kept = {axis: one.axes[axis] for axis in ("data", "encoder", *axes) if axis in one.axes}
-    return replace(one, axes=kept)
+    return replace(one, axes=kept, norm=one.norm if one.norm == "group" else None)
 
 
 def _is_named(one: Combination, axis: str) -> bool:

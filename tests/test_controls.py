@@ -114,6 +114,13 @@ def test_scratch_summed_spends_both_budgets_on_meta_training(plan_of: PlanOf) ->
     assert cell.params["metatrain.examples"] == 500_000 // per_step * per_step
 
 
+def test_scratch_summed_is_tested_as_the_row_that_it_is_beside(plan_of: PlanOf) -> None:
+    """It differs from its row by the budget and the start alone: the norm is the row's."""
+    grid = "grid: {pretext: [none, rotation], meta: [reptile], norm: [running, support]}\n"
+    found = added(plan_of(f"{grid}controls: [scratch_summed]\n"))
+    assert sorted(cell.norm for cell in found.values()) == ["running", "support"]
+
+
 NOTHING = [
     ("ssl_prototypes", "the suite names no pretext"),
     ("ssl_logistic", "the suite names no pretext"),
