@@ -183,13 +183,22 @@ def _with_controls(
 
 
 def _with_inductive(variants: Sequence[Variant]) -> list[Variant]:
-    """Add the same weights under running statistics beside each row of transductive norm."""
+    """Add the same weights, tested inductively, beside each row of transductive norm.
+
+    The norm is the method's own. Gradient steps diverge under running statistics, which do not
+    follow them (Bronskill et al. 2020, arXiv:2003.03284): such methods take the support's.
+    """
+    from bench.contract import AbstractMeta
+
     rows: list[Variant] = []
     for one in variants:
         rows.append(one)
         if one.tested_norm == "transductive":
-            label = f"{one.label}, running statistics"
-            rows.append(replace(one, label=label, control="", tested_norm="running"))
+            meta = one.plugins["meta"]
+            assert isinstance(meta, AbstractMeta)
+            own = "support" if meta.norm == "support" else "running"
+            label = f"{one.label}, {own} statistics"
+            rows.append(replace(one, label=label, beside=one.label, control="", tested_norm=own))
     return rows
 
 
@@ -220,7 +229,7 @@ def _refuse_two_sets(variants: Sequence[Variant]) -> None:
 
 
 def _only(suite: Suite, variants: list[Variant], baselines: set[str]) -> list[Variant]:
-    """Keep what ``--only`` names, beside the baselines and the floor."""
+    """Keep what ``--only`` names and its inductive rows, beside the baselines and the floor."""
     if suite.only is None:
         return variants
     labels = {one.label for one in variants}  # may hold commas and brackets: whole ones go first
@@ -236,9 +245,11 @@ def _only(suite: Suite, variants: list[Variant], baselines: set[str]) -> list[Va
     return [
         one
         for one in variants
-        if one.label in baselines
-        or one.control == "random_init"
-        or any(_named(one.label, pattern) for pattern in patterns)
+        if one.control == "random_init"
+        or any(
+            name in baselines or any(_named(name, pattern) for pattern in patterns)
+            for name in (one.label, one.beside)
+        )
     ]
 
 

@@ -28,7 +28,8 @@ class Variant:
 
     ``plugins`` has data, encoder and meta, and augment, pretext, init and tasks where they are
     used; ``given`` the parameters that the suite named, and ``asked`` the axes, for labels.
-    ``norm`` is that of training and of testing, unless ``tested_norm`` is another.
+    ``norm`` is that of training and of testing, unless ``tested_norm`` is another; ``beside`` is
+    then the label of the row whose weights this one tests.
     """
 
     label: str
@@ -42,6 +43,7 @@ class Variant:
     weights: str | None  # sha256 of the file whose weights it starts from
     norm: str
     tested_norm: str
+    beside: str
     labels: Labels
     ways: int
     selection: Selection
@@ -185,6 +187,7 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         asked=frozenset(asked) | ({"augment"} if combination.augment else set()),
         norm=norm,
         tested_norm=norm,
+        beside="",
         labels=_most([_labels(built), _labels_of(start, init)]),
         ways=combination.ways,
         selection=LAST,

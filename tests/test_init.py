@@ -29,6 +29,7 @@ seeds: 1
 budget: {pretrain_steps: 4, metatrain_steps: 4}
 evaluate: {episodes: 20, queries: 5, test_steps: 2}
 """
+PROTONET = "{name: protonet, task_ways: 3, task_shots: 1, task_queries: 2}"
 MAML = "{name: maml, order: 1, steps: 1, tasks_per_step: 1, task_shots: 1, task_queries: 2}"
 
 
@@ -241,9 +242,9 @@ def test_a_transductive_row_has_its_inductive_row_beside_it(
     tmp_path: Path, glyphs: Dataset, store: Store
 ) -> None:
     """The same weights are tested under running statistics too, which the training split gives."""
-    plan = plan_of(tmp_path, glyphs, f"norm: transductive\nmeta: {MAML}\n")
+    plan = plan_of(tmp_path, glyphs, f"norm: transductive\nmeta: {PROTONET}\n")
     names = [cell.variant for cell in plan.cells if not cell.control]
-    assert names == ["none + maml", "none + maml, running statistics"]
+    assert names == ["none + protonet", "none + protonet, running statistics"]
     both = [stages_of(plan, name) for name in names]
     assert both[0]["metatrain"] == both[1]["metatrain"]
     assert [one["evaluate"].inputs["norm"] for one in both] == ["transductive", "running"]
@@ -254,6 +255,19 @@ def test_a_transductive_row_has_its_inductive_row_beside_it(
     kernel, bias = (torch.from_numpy(trained[f"encoder.0.0.{n}"]) for n in ("weight", "bias"))
     exact = torch.nn.functional.conv2d(images, kernel, bias, padding=1).mean((0, 2, 3))
     assert np.allclose(mean, exact.numpy(), rtol=0.05, atol=0.01)
+
+
+def test_the_inductive_row_of_gradient_steps_takes_the_support_s_statistics(
+    tmp_path: Path, glyphs: Dataset, store: Store
+) -> None:
+    """Running statistics do not follow the steps, so the method's default norm is taken."""
+    plan = plan_of(tmp_path, glyphs, f"norm: transductive\nmeta: {MAML}\n")
+    names = [cell.variant for cell in plan.cells if not cell.control]
+    assert names == ["none + maml", "none + maml, support statistics"]
+    both = [stages_of(plan, name) for name in names]
+    assert both[0]["metatrain"] == both[1]["metatrain"]
+    assert [one["evaluate"].inputs["norm"] for one in both] == ["transductive", "support"]
+    work(store, both[0]["metatrain"], *(one["evaluate"] for one in both))
 
 
 def test_other_norms_take_no_statistics_at_the_end(tmp_path: Path, glyphs: Dataset) -> None:

@@ -269,6 +269,14 @@ def test_bad_baselines(plan_of: PlanOf, text: str, says: str) -> None:
 # --- options and budgets
 
 
+def test_only_keeps_the_inductive_row_of_what_it_names(plan_of: PlanOf) -> None:
+    """A transductive row is never without the same weights tested inductively."""
+    text = "grid: {meta: [protonet, {name: maml, order: 1}, reptile]}\nnorm: transductive\n"
+    kept = labels(plan_of(text, only="none + maml"))
+    assert "none + maml, support statistics" in kept
+    assert not any("reptile" in label for label in kept)
+
+
 def test_only_keeps_baselines_and_the_floor(plan_of: PlanOf) -> None:
     """`--only` keeps what it names beside what rows are compared with."""
     text = f"{GRID}baseline: {{train: none + protonet, none: rotation + none}}\n"
