@@ -16,7 +16,7 @@ from bench.report.results import Group
 from bench.report.statistics import Interval
 
 Closeness = Literal["reproduced", "below", "above", "not comparable"]
-WIDEST = 0.05  # half an interval: methods differ by less, so a wider one bears nothing out
+WIDEST = 0.05  # half an interval: methods differ by less, so what a wider one meets is no wonder
 WHOLE = 0.995  # a share of a training that reads 100 %
 
 
@@ -24,8 +24,8 @@ WHOLE = 0.995  # a share of a training that reads 100 %
 class Beside:
     """One published number beside a row of ours.
 
-    ``difference`` is own minus published, in [-1, 1]; None where they cannot be compared.
-    ``remark`` says why they cannot, or how much of the authors' training the row had.
+    ``difference`` is own minus published, in [-1, 1]; None where they are of two protocols.
+    ``remark`` says why they cannot be compared, and how much of the authors' training the row had.
     """
 
     block: Block
@@ -73,18 +73,24 @@ def _is_of(number: Published, group: Group) -> bool:
 def _placed(block: Block, row: Row, number: Published, plan: Plan) -> Beside:
     reasons, own = list(_obstacles(row, number, plan)), row.accuracy
     closeness: Closeness = "not comparable"
-    difference, remark = None, "; ".join(reasons)
+    difference = None
     if own is not None and not reasons:
         accuracy, reach = number.accuracy / 100, (number.plus_minus or 0.0) / 100
+        difference = own.mean - accuracy
         closeness = close(own, accuracy, reach, float(plan.settings["margin"]))
-        difference, remark = own.mean - accuracy, _budget(row.group, number, closeness, plan)
+        half = own.high - own.mean
+        if closeness == "reproduced" and half > WIDEST:
+            closeness = "not comparable"
+            reasons = [f"its interval is too wide to tell (+- {100 * half:.1f} points)"]
+    budget = _budget(row.group, number, closeness, plan)
+    remarks = ["; ".join(reasons), budget]
     return Beside(
         block=block,
         row=row,
         number=number,
         closeness=closeness,
         difference=difference,
-        remark=remark,
+        remark=", ".join(part for part in remarks if part),
     )
 
 
@@ -102,9 +108,6 @@ def _obstacles(row: Row, number: Published, plan: Plan) -> Iterator[str]:
     cell = row.group.first
     if row.accuracy is None:
         yield f"it is {row.group.trouble}"
-    elif row.accuracy.high - row.accuracy.mean > WIDEST:
-        reach = 100 * (row.accuracy.high - row.accuracy.mean)
-        yield f"its interval is too wide to tell (+- {reach:.1f} points)"
     if cell.labels != number.labels:
         yield f"the labels seen are {cell.labels} here, {number.labels} there"
     if cell.encoder != number.encoder["name"]:

@@ -15,7 +15,7 @@ from bench.report.results import read_results
 from bench.report.text import suite_changed, write_text
 from bench.store import Store, write_atomic
 
-REVISION = 2  # raised when a report of the same results reads differently
+REVISION = 3  # raised when a report of the same results reads differently
 MARK = re.compile(r"<!-- bench report (?P<hash>[0-9a-f]{64})(?P<files>( [^ /]+)*) -->")
 
 

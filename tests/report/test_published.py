@@ -179,7 +179,6 @@ def test_parameters_can_make_the_method() -> None:
     ("changes", "number", "reason"),
     [
         ({"seeds": 2}, {}, "it is incomplete (2 of 3 seeds)"),
-        ({"spread": 0.03}, {}, "its interval is too wide to tell (+- 7.5 points)"),
         ({"labels": "validation"}, {}, "the labels seen are validation here, train there"),
         ({"encoder": "resnet12"}, {}, "the encoder is resnet12 here, conv4 there"),
         (
@@ -229,6 +228,19 @@ def test_why_a_number_is_not_comparable(
 
     assert one.verdict == f"not comparable because {reason}"
     assert one.difference is None
+
+
+def test_a_wide_interval_reproduces_nothing() -> None:
+    """What it meets it cannot tell from others; what lies outside of it, it can."""
+    (one,) = placed(row(0.95, spread=0.03), replace(NUMBER, training_tasks=32_000))
+    (far,) = placed(row(0.85, spread=0.03))
+
+    assert one.verdict == (
+        "not comparable because its interval is too wide to tell (+- 7.5 points), "
+        "with 3.1 % of the authors' training tasks"
+    )
+    assert one.difference == pytest.approx(-0.038)
+    assert far.closeness == "below"
 
 
 def test_every_reason_is_said() -> None:
