@@ -12,6 +12,7 @@ from bench.errors import UserError
 
 Json = Any  # what JSON can hold: None, bool, int, float, str, list and dict of these
 StageKind = Literal["pretrain", "metatrain", "evaluate"]
+Norm = Literal["running", "support", "transductive", "group"]  # whose statistics normalise
 TRAINED: tuple[StageKind, ...] = ("pretrain", "metatrain")
 
 

@@ -49,7 +49,7 @@ def path_of(
 
 
 def _pretrain(variant: Variant, seed: int) -> StageSpec:
-    inputs = {
+    inputs: dict[str, Json] = {
         variant.objective: variant.described(variant.objective),
         "augment": variant.described("augment") if variant.augments("pretrain") else None,
         # Whose statistics are used is decided later: training uses the batch's.
@@ -75,7 +75,7 @@ def _for_training(variant: Variant) -> dict[str, Json]:
 
 def _metatrain(variant: Variant, shots: int, seed: int, pretrained: str | None) -> StageSpec:
     shape = variant.task_shape(shots)
-    inputs = {
+    inputs: dict[str, Json] = {
         "meta": _for_training(variant),
         "tasks": variant.described("tasks"),
         "augment": variant.described("augment") if variant.augments("metatrain") else None,
@@ -100,7 +100,7 @@ def _evaluate(
     meta = variant.plugins["meta"]
     assert isinstance(meta, AbstractMeta)
     trained = "metatrain" if "metatrain" in specs else "pretrain"
-    inputs = {
+    inputs: dict[str, Json] = {
         "meta": variant.described("meta"),
         "norm": variant.tested_norm,
         "ways": variant.ways,

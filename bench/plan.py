@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from bench.baseline import choose_baselines
 from bench.catalogue import card
-from bench.cell import Cell, Json, StageSpec, digest
+from bench.cell import Cell, Json, Norm, StageSpec, digest
 from bench.controls import ALWAYS, NEEDS, combinations_of
 from bench.errors import UserError, suggest
 from bench.graph import path_of, readouts
@@ -196,7 +196,7 @@ def _with_inductive(variants: Sequence[Variant]) -> list[Variant]:
         if one.tested_norm == "transductive":
             meta = one.plugins["meta"]
             assert isinstance(meta, AbstractMeta)
-            own = "support" if meta.norm == "support" else "running"
+            own: Norm = "support" if meta.norm == "support" else "running"
             label = f"{one.label}, {own} statistics"
             rows.append(replace(one, label=label, beside=one.label, control="", tested_norm=own))
     return rows

@@ -15,6 +15,7 @@ from bench.contract import (
     AbstractLearner,
     AbstractMetaTrained,
     Loss,
+    Norm,
     Setting,
     Task,
     TaskShape,
@@ -57,7 +58,7 @@ class AbstractComputedHead(AbstractMetaTrained):
         """Yield once: the head is a function of the support."""
         yield params
 
-    def examples_per_task(self, shape: TaskShape) -> int:
+    def examples_per_task(self, shape: TaskShape, norm: Norm) -> int:
         """Support and queries, once."""
         return shape.num_support + shape.num_queries
 
@@ -132,9 +133,9 @@ class AbstractInnerLoop(AbstractLinearHead):
         """Yield parameters after 0, 1, 2, ... gradient steps on the support's cross-entropy."""
         return self.inner_steps(learner, params, support_x, support_y, differentiable=False)
 
-    def examples_per_task(self, shape: TaskShape) -> int:
-        """The support in every step, then support and queries."""
-        return (self.steps + 1) * shape.num_support + shape.num_queries
+    def examples_per_task(self, shape: TaskShape, norm: Norm) -> int:
+        """The support in every step, then the queries."""
+        return self.steps * shape.num_support + shape.passed_with_queries(norm)
 
     def inner_steps(
         self,
@@ -196,7 +197,7 @@ class AbstractHeadLoop(AbstractLinearHead):
         support_SD = learner.embed(params, support_x)
         return self.head_steps(learner, params, support_SD, support_y, differentiable=False)
 
-    def examples_per_task(self, shape: TaskShape) -> int:
+    def examples_per_task(self, shape: TaskShape, norm: Norm) -> int:
         """Support and queries, once."""
         return shape.num_support + shape.num_queries
 

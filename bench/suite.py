@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
-from bench.cell import Json
+from bench.cell import Json, Norm
 from bench.errors import UserError
 from bench.strict_yaml import Places, Route, parse, read_text
 from bench.suite_form import check
@@ -58,7 +58,7 @@ class Combination:
     axes: Mapping[str, Choice]
     ways: int
     augment: Choice | None
-    norm: str | None
+    norm: Norm | None
     selection: Selection
     budget: Budget
     budget_overridden: bool

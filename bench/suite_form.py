@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
-from bench.cell import Json
+from bench.cell import Json, Norm
 from bench.errors import UserError, suggest
 from bench.strict_yaml import Places, Route, describe
 from bench.suite_values import (
@@ -29,7 +29,6 @@ from bench.suite_values import (
     Control,
     Count,
     Init,
-    Norm,
     Pick,
     Rule,
     Seeds,

@@ -238,7 +238,6 @@ Init = Annotated[
     AfterValidator(_whole_init),
     WithJsonSchema({"anyOf": [*_SCHEMA["anyOf"], _CHECKPOINT]}),
 ]
-Norm = Literal["running", "support", "transductive", "group"]
 Ways = Annotated[int, Field(ge=2)]
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bench import weights
 from bench.catalogue import build, entries, resolved
-from bench.cell import Json
+from bench.cell import Json, Norm
 from bench.errors import UserError, suggest
 from bench.suite import LAST, Budget, Choice, Combination, Selection
 
@@ -41,8 +41,8 @@ class Variant:
     asked: frozenset[str]
     init: str
     weights: str | None  # sha256 of the file whose weights it starts from
-    norm: str
-    tested_norm: str
+    norm: Norm
+    tested_norm: Norm
     beside: str
     labels: Labels
     ways: int
@@ -109,7 +109,7 @@ class Variant:
             return views * objective.batch_size
         meta = self.plugins["meta"]
         assert isinstance(meta, AbstractMetaTrained)
-        return meta.tasks_per_step * meta.examples_per_task(self.task_shape(shots))
+        return meta.tasks_per_step * meta.examples_per_task(self.task_shape(shots), self.norm)
 
     def steps(self, phase: str, shots: int = 1) -> int:
         """Return the training steps that the budget buys, at least 2."""
@@ -313,7 +313,7 @@ def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
     settings = [
         Setting(
             shape=variant.facts.shape,
-            norm=variant.norm,  # type: ignore[arg-type]  # the suite admits only these words
+            norm=variant.norm,
             ways=variant.ways,
             trained=bool(variant.phases),
             task=variant.task_shape(number) if "tasks" in variant.plugins else None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -213,18 +214,24 @@ def _descended(scene: _Scene, task: Task) -> dict[str, Tensor]:
 
 def examples_are_counted(subject: Subject) -> None:
     """``examples_per_task`` is how many examples pass forward: budgets are counted in them."""
-    with precision(torch.float64):
-        scene = _scene(subject)
-        learner = scene.trial.learner(scene.norm, training=True)
-        seed_default("conformance", "metatrain")
-        scene.meta.meta_gradient(learner, scene.trial.params, scene.task())
-    claimed = scene.meta.examples_per_task(scene.shape)
-    require(
-        claimed == learner.passed,
-        f"examples_per_task says {claimed}, but {learner.passed} examples pass forward for"
-        f" {scene.shape}",
-        "Count every example of every forward pass, inner steps included.",
-    )
+    for norm in get_args(Norm):
+        with precision(torch.float64):
+            try:
+                scene = _scene(subject, norm)
+            except Fault:  # it declines this norm, which must not be its own
+                scene = _scene(subject)
+                continue
+            learner = scene.trial.learner(norm, training=True)
+            seed_default("conformance", "metatrain")
+            scene.meta.meta_gradient(learner, scene.trial.params, scene.task())
+        claimed = scene.meta.examples_per_task(scene.shape, norm)
+        require(
+            claimed == learner.passed,
+            f"examples_per_task says {claimed}, but {learner.passed} examples pass forward for"
+            f" {scene.shape} under norm {norm}",
+            "Count every example of every forward pass, inner steps included; of embed_queries"
+            " shape.passed_with_queries(norm).",
+        )
 
 
 def tasks_can_be_batched(subject: Subject) -> None:

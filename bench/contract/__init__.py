@@ -6,6 +6,7 @@ stateless, and holds nothing but the method: no device, no logging, no global se
 Shapes: B inputs, C channels, H height, W width, D features, N ways.
 """
 
+from bench.cell import Norm
 from bench.contract.learning import (
     AbstractLearner,
     AbstractMeta,
@@ -30,7 +31,6 @@ from bench.contract.values import (
     AtLeastTwo,
     Examples,
     Loss,
-    Norm,
     Setting,
     Shape,
     Task,

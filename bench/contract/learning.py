@@ -7,8 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from bench.cell import Norm
 from bench.contract.plugin import AbstractPlugin, AbstractTrained
-from bench.contract.values import Loss, Norm, Task, TaskShape, Tensors
+from bench.contract.values import Loss, Task, TaskShape, Tensors
 
 
 class AbstractSource(ABC):
@@ -145,5 +146,9 @@ class AbstractMetaTrained(AbstractMeta, AbstractTrained):
         """Return this task's loss, and the direction the optimizer is to descend."""
 
     @abstractmethod
-    def examples_per_task(self, shape: TaskShape) -> int:
-        """Return how many examples ``meta_gradient`` passes to the learner: the budget's unit."""
+    def examples_per_task(self, shape: TaskShape, norm: Norm) -> int:
+        """Return how many examples ``meta_gradient`` passes forward: the unit of budgets.
+
+        ``learner.embed`` passes what it is given, ``embed_both`` support and queries,
+        ``embed_queries`` what ``shape.passed_with_queries(norm)`` says.
+        """

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from bench.cell import Norm
+
 Tensors = Mapping[str, Tensor]
-Norm = Literal["running", "support", "transductive", "group"]
 Loss = Callable[[Tensors], Tensor]
 AtLeastTwo = Annotated[int, Field(ge=2)]
 Shape = tuple[int, ...]  # of one example, without the batch: (C, H, W) for images
@@ -32,6 +33,15 @@ class TaskShape:
     def num_queries(self) -> int:
         """Query examples in all."""
         return self.ways * self.queries
+
+    def passed_with_queries(self, norm: Norm) -> int:
+        """Examples that pass forward for the features of the queries (``embed_queries``).
+
+        In training under ``running`` and ``support`` the support passes with them, since its
+        statistics have a say in theirs.
+        """
+        alone = norm in ("transductive", "group")
+        return self.num_queries + (0 if alone else self.num_support)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Task, TaskShape, Tensors
+from bench.contract import AbstractLearner, Norm, Task, TaskShape, Tensors
 from bench.inner import after, gradient_steps
 from bench.schemes import AbstractLinearHead, support_loss
 
@@ -82,9 +82,10 @@ class Imaml(AbstractLinearHead):
         rates = dict.fromkeys(params, self.inner_rate)
         return gradient_steps(learner, proximal, params, rates, differentiable=False)
 
-    def examples_per_task(self, shape: TaskShape) -> int:
-        """The support in every step of both loops, then support and queries."""
-        return (self.steps + self.solver_steps + 1) * shape.num_support + shape.num_queries
+    def examples_per_task(self, shape: TaskShape, norm: Norm) -> int:
+        """The support in every step of both loops, then the queries."""
+        steps = self.steps + self.solver_steps
+        return steps * shape.num_support + shape.passed_with_queries(norm)
 
 
 def conjugate_gradients(

@@ -17,7 +17,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Task, TaskShape, Tensors
+from bench.contract import AbstractLearner, Norm, Task, TaskShape, Tensors
 from bench.inner import adam, after, zero_moments
 from bench.schemes import AbstractLinearHead, support_loss
 
@@ -58,7 +58,7 @@ class Reptile(AbstractLinearHead):
         for _, adapted in self._trajectory(learner, params, support_x, support_y):
             yield adapted
 
-    def examples_per_task(self, shape: TaskShape) -> int:
+    def examples_per_task(self, shape: TaskShape, norm: Norm) -> int:
         """One minibatch in every step."""
         return self.steps * min(self.inner_batch, shape.num_support + shape.num_queries)
 

@@ -117,7 +117,7 @@ FAULTS: list[tuple[Check, type[AbstractPlugin], Mapping[str, object], str]] = [
     (
         metatrain.examples_are_counted,
         Maml,
-        {"examples_per_task": lambda self, shape: shape.num_queries},
+        {"examples_per_task": lambda self, shape, norm: shape.num_queries},
         "examples_per_task says 9, but",
     ),
     (
