@@ -47,11 +47,15 @@ def _match(
         matching = {one.label for one in variants if pattern in (one.label, one.control)}
         works = suggest(pattern, {one.label for one in variants})
     else:
-        matching = {
-            one.label
+        rows = [
+            one
             for one in variants
-            if labels in ("*", one.labels) and all(_is(one, *item) for item in pattern.items())
-        }
+            if labels in ("*", one.labels)
+            and not one.beside
+            and all(_is(one, *item) for item in pattern.items())
+        ]
+        own = [one for one in rows if not one.added]  # a control only where no line of the suite is
+        matching = {one.label for one in own or rows}
         works = f"Variants: {', '.join(dict.fromkeys(one.label for one in variants))}."
     if len(matching) != 1:
         shown = "no variant" if not matching else f"several variants, {', '.join(sorted(matching))}"
@@ -75,6 +79,7 @@ def _is(variant: Variant, axis: str, choice: Choice) -> bool:
 
 def _usual_baseline(labels: str, variants: Sequence[Variant]) -> str:
     own = [one for one in variants if one.labels == labels]
+    own = [one for one in own if not one.added or one.control == "random_init"] or own
     own = [one for one in own if one.selection.is_last] or own  # the main result, where it is there
     usual = [one for one in own if one.control == "random_init" or one.names["meta"] == "protonet"]
     plain = [one for one in usual if "pretext" not in one.plugins]

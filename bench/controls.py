@@ -50,8 +50,10 @@ def combinations_of(
         fixed = {axis: _choice(control, value) for axis, value in FIXED[control].items()}
         both = {**one.axes, **fixed}
         made_of = {axis: [choice.name, choice.params] for axis, choice in both.items()}
-        place = digest([made_of, one.ways, repr(one.budget), one.norm])
-        seen.setdefault(place, replace(one, label=None, axes=both, where=f"the control {control}"))
+        norm = None if control == "pixel_neighbour" else one.norm  # which has no weights
+        place = digest([made_of, one.ways, repr(one.budget), norm])
+        where = f"the control {control}"
+        seen.setdefault(place, replace(one, label=None, axes=both, norm=norm, where=where))
     return iter(seen.values())
 
 
@@ -72,18 +74,22 @@ def _choice(control: str, value: Json) -> Choice:
 
 def _joint(asked: Sequence[Combination]) -> Iterator[Combination]:
     """Join all the pretexts of a suite in one pre-training, with equal weights."""
-    pretexts = {
-        digest([one.axes["pretext"].name, one.axes["pretext"].params]): one.axes["pretext"]
-        for one in asked
-        if _is_named(one, "pretext")
-    }
-    if len(pretexts) < 2:
+    named = [one.axes["pretext"] for one in asked if _is_named(one, "pretext")]
+    members = {digest(member): member for one in named for member in _members(one)}
+    if len(members) < 2:
         return
-    members = [{"name": one.name, **one.params} for one in pretexts.values()]
-    mixture = _choice("joint_pretexts", {"name": "mixture", "members": members})
+    mixture = _choice("joint_pretexts", {"name": "mixture", "members": list(members.values())})
     for one in asked:
         base = _taken(one, ())
         yield replace(base, axes={**base.axes, "pretext": mixture})
+
+
+def _members(pretext: Choice) -> list[Json]:
+    """Return a pretext as a list of one, a mixture as those that it joins."""
+    if pretext.name != "mixture":
+        return [{"name": pretext.name, **pretext.params}]
+    members = pretext.params.get("members", [])
+    return [{"name": one} if isinstance(one, str) else one for one in members]
 
 
 def _summed(asked: Sequence[Combination], kept: Sequence[Variant]) -> Iterator[Combination]:
@@ -92,6 +98,4 @@ def _summed(asked: Sequence[Combination], kept: Sequence[Variant]) -> Iterator[C
         if variant.phases == ("pretrain", "metatrain"):
             images = sum(variant.images(phase) for phase in variant.phases)
             base = _taken(one, ("tasks", "meta"))
-            yield replace(
-                base, budget=Budget(metatrain_images=images), budget_overridden=True, norm=one.norm
-            )
+            yield replace(base, budget=Budget(metatrain_images=images), norm=one.norm)

@@ -126,9 +126,7 @@ def _variants(suite: Suite, facts_of: FactsOf) -> tuple[list[Variant], list[Drop
     kept = _with_inductive(label_all(_with_controls(suite, bases, kept, dropped, facts_of)))
     _refuse_equal_labels(kept)
     _refuse_two_sets(kept)
-    for variant in kept:
-        refuse_impossible(variant, suite)
-    return kept, dropped
+    return _possible(suite, kept, dropped), dropped
 
 
 def _asked(combination: Combination) -> str:
@@ -177,8 +175,8 @@ def _with_controls(
             if not isinstance(made, Variant):
                 dropped.append(Dropped(variant=control, reason=made))
                 continue
-            same = found.get(digest(made.identity))
-            found[digest(made.identity)] = replace(same or made, control=control)
+            row = found.get(digest(made.identity)) or replace(made, added=True)
+            found[digest(made.identity)] = replace(row, control=control)
     return list(found.values())
 
 
@@ -190,6 +188,7 @@ def _with_inductive(variants: Sequence[Variant]) -> list[Variant]:
     """
     from bench.contract import AbstractMeta
 
+    known = {digest(one.identity) for one in variants}
     rows: list[Variant] = []
     for one in variants:
         rows.append(one)
@@ -197,9 +196,27 @@ def _with_inductive(variants: Sequence[Variant]) -> list[Variant]:
             meta = one.plugins["meta"]
             assert isinstance(meta, AbstractMeta)
             own: Norm = "support" if meta.norm == "support" else "running"
-            label = f"{one.label}, {own} statistics"
-            rows.append(replace(one, label=label, beside=one.label, control="", tested_norm=own))
+            made = replace(one, beside=one.label, control="", added=False, tested_norm=own)
+            if "metatrain" not in one.phases:  # then no training has seen the norm
+                made = replace(made, norm=own)
+            if digest(made.identity) not in known:
+                rows.append(replace(made, label=f"{one.label}, {own} statistics"))
     return rows
+
+
+def _possible(suite: Suite, variants: Sequence[Variant], dropped: list[Dropped]) -> list[Variant]:
+    """Refuse rows that the data cannot fill; a control that was added is dropped instead."""
+    possible = []
+    for one in variants:
+        try:
+            refuse_impossible(one, suite)
+        except UserError as error:
+            if not one.added or one.control == ALWAYS:
+                raise
+            dropped.append(Dropped(variant=one.label, reason=error.found))
+        else:
+            possible.append(one)
+    return possible
 
 
 def _refuse_equal_labels(variants: Sequence[Variant]) -> None:
@@ -285,7 +302,9 @@ def _settings(
         "readouts": readouts(suite.evaluate.test_steps),
         "data": {one.names["data"]: one.facts.digest for one in variants},
         "budget_scale": suite.combinations[0].budget.scale,  # one for all, of the command line
-        "budget_overridden": [one.label for one in variants if one.budget_overridden],
+        "budgets": {
+            one.label: {phase: one.asked_for(phase) for phase in one.phases} for one in variants
+        },
     }
 
 

@@ -1,8 +1,14 @@
 """Whether a set can fill what a variant asks of it: ways, shots, queries, batches."""
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from bench.errors import UserError
 from bench.suite import Suite
 from bench.variant import Variant
+
+if TYPE_CHECKING:
+    from bench.contract import TaskShape
 
 Lacking = tuple[str, str, str]  # what a selection asks for, what is there, what would work
 
@@ -57,7 +63,7 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
             raise UserError(
                 variant.where,
                 f"{variant.label} trains on {shape.ways}-way tasks, but {data} can fill {most}",
-                f"Use tasks: {{name: {name}, ways: {most}}} or less.",
+                f"Use {_fewer_ways(variant, shape, most)} or less.",
             )
         if tasks.uses_labels and shape.shots + shape.queries > min(train):
             raise UserError(
@@ -66,6 +72,21 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
                 f" but the smallest training class of {data} has {min(train)} examples",
                 f"Use tasks: {{name: {name}, shots: ..., queries: ...}}, {min(train)} in all.",
             )
+
+
+def _fewer_ways(variant: Variant, shape: "TaskShape", most: int) -> str:
+    """Name the key that gives tasks fewer ways: a head for the suite's ways fits no others."""
+    from bench.contract import Setting
+
+    setting = Setting(
+        shape=variant.facts.shape,
+        norm=variant.norm,
+        ways=variant.ways,
+        task=replace(shape, ways=most),
+    )
+    declined = variant.plugins["meta"].declines(setting)
+    tasks = f"tasks: {{name: {variant.names['tasks']}, ways: {most}}}"
+    return f"ways: {most}" if declined else tasks
 
 
 def _refuse_selection(variant: Variant, suite: Suite) -> None:

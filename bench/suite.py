@@ -61,7 +61,6 @@ class Combination:
     norm: Norm | None
     selection: Selection
     budget: Budget
-    budget_overridden: bool
     where: str
 
 
@@ -240,7 +239,6 @@ def _combination(top: Asked, own: Asked, route: Route, places: Places) -> Combin
         norm=fields.get("norm"),
         selection=Selection(**rule, where=places.where(*at)),
         budget=budget,
-        budget_overridden=budget != _budget(usual),
         where=places.where(*route),
     )
 

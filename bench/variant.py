@@ -35,6 +35,7 @@ class Variant:
     label: str
     named: bool  # the label was given by the suite
     control: str
+    added: bool  # by a control, and by no line of the suite
     plugins: Mapping[str, "AbstractPlugin"]
     names: Mapping[str, str]
     given: Mapping[str, Mapping[str, Json]]
@@ -48,7 +49,6 @@ class Variant:
     ways: int
     selection: Selection
     budget: Budget
-    budget_overridden: bool
     facts: "Facts"
     where: str
 
@@ -122,11 +122,15 @@ class Variant:
             return round(asked * self.budget.scale)
         return self.steps(phase, shots) * self.examples_per_step(phase, shots)
 
+    def asked_for(self, phase: str) -> list[Json]:
+        """Return the unit and the amount of a phase's budget, before the scale."""
+        steps, images = (getattr(self.budget, f"{phase}_{unit}") for unit in ("steps", "images"))
+        return ["images", images] if steps is None else ["steps", steps]
+
     def bought(self, phase: str, shots: int = 1) -> int:
         """Return the whole steps that the budget buys, which may be too few to train."""
-        steps, images = (getattr(self.budget, f"{phase}_{unit}") for unit in ("steps", "images"))
-        if steps is None:
-            steps = images / self.examples_per_step(phase, shots)
+        unit, amount = self.asked_for(phase)
+        steps = amount if unit == "steps" else amount / self.examples_per_step(phase, shots)
         return int(steps * self.budget.scale + 1e-9)  # 100 x 0.29 is 29 steps, not 28
 
 
@@ -179,6 +183,7 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         label=combination.label or "",
         named=combination.label is not None,
         control="",
+        added=False,
         plugins=built,
         names={axis: choice.name for axis, choice in chosen.items()},
         given={axis: choice.params for axis, choice in chosen.items()},
@@ -192,7 +197,6 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         ways=combination.ways,
         selection=LAST,
         budget=combination.budget,
-        budget_overridden=combination.budget_overridden,
         facts=facts,
         where=where,
     )
@@ -250,16 +254,27 @@ def _weights(
     found = weights.keep(Path(init.params["checkpoint"]), init.params["sha256"], init.where)
     encoder = built["encoder"]
     assert isinstance(encoder, AbstractEncoder)
-    wanted = _tensors_of(encoder, facts, norm)
+    unfit = _unfit(found, _tensors_of(encoder, facts, norm), norm)
+    if unfit:
+        raise UserError(
+            init.where,
+            f"{init.params['checkpoint']}: {unfit}",
+            "Name the encoder and the norm that the weights were made with.",
+        )
+    return found
+
+
+def _unfit(found: weights.Weights, wanted: Mapping[str, Sequence[int]], norm: str) -> str | None:
+    """Say why weights are not those of an encoder under a norm, if they are not."""
+    if not wanted:
+        return "the encoder has no weights to take from a file"
     for name, shape in wanted.items():
         if found.shapes.get(name) != shape:
             held = list(found.shapes[name]) if name in found.shapes else "not in the file"
-            raise UserError(
-                init.where,
-                f"{init.params['checkpoint']}: {name} is {held}, the encoder's is {list(shape)}",
-                "Name the encoder and the norm that the weights were made with.",
-            )
-    return found
+            return f"{name} is {held}, the encoder's is {list(shape)}"
+    if norm == "group" and any(name.endswith("running_mean") for name in found.shapes):
+        return "it holds running statistics, which an encoder under norm: group has not"
+    return None
 
 
 def _tensors_of(encoder: "AbstractEncoder", facts: "Facts", norm: str) -> dict[str, Sequence[int]]:

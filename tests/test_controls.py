@@ -8,10 +8,12 @@ import pytest
 from bench.cell import Cell
 from bench.contract import AbstractData
 from bench.dataset import Facts
+from bench.errors import UserError
 from bench.plan import Plan, make_plan
 from bench.suite import read_suite
 
 HEAD = "name: small\ndata: glyphs\nseeds: 1\nshots: 1\n"
+SPLITS = ("train", "val", "test")
 TWO = "grid: {pretext: [none, rotation, simclr], meta: [none, protonet]}\n"
 PlanOf = Callable[[str], Plan]
 
@@ -154,3 +156,49 @@ def test_group_norm_is_kept_for_controls(plan_of: PlanOf) -> None:
     """Under group norm, which is another network, the floor is of that network too."""
     plan = plan_of("norm: group\nmeta: protonet\n")
     assert {cell.norm for cell in plan.cells} == {"group"}
+
+
+def test_a_mixture_of_the_suite_is_joined_by_its_members(plan_of: PlanOf) -> None:
+    """All pretexts at once are each there once, and the row that is this takes the name."""
+    mixture = "{name: mixture, members: [rotation, simclr]}"
+    plan = plan_of(
+        f"grid: {{pretext: [rotation, simclr, {mixture}]}}\ncontrols: [joint_pretexts]\n"
+    )
+    mixed = [cell for cell in plan.cells if cell.pretext == "mixture"]
+    assert [cell.control for cell in mixed] == ["joint_pretexts"]
+
+
+def test_a_control_that_the_data_cannot_fill_is_dropped(tmp_path: Path) -> None:
+    """Three training classes make no 20-way tasks: the suite goes on, and the plan says why."""
+    few = Facts(shape=(1, 28, 28), counts={s: (90,) * 3 for s in SPLITS}, digest="0" * 64)
+    path = tmp_path / "suite.yaml"
+    path.write_text(f"{HEAD}ways: 3\nmeta: none\ncontrols: [supervised_protonet]\n")
+    plan = make_plan(read_suite(path), lambda name, source: few)
+    assert added(plan) == {}
+    (dropped,) = plan.dropped
+    assert dropped.variant == "supervised_protonet"
+    assert "trains on 20-way tasks, but glyphs can fill 3" in dropped.reason
+
+
+def test_pixels_have_no_norm(plan_of: PlanOf) -> None:
+    """A grid over norms adds one nearest neighbour, but a floor for each network."""
+    plan = plan_of("meta: none\ngrid: {norm: [running, group]}\ncontrols: [pixel_neighbour]\n")
+    controls = [cell.control for cell in plan.cells]
+    assert sorted(controls) == ["pixel_neighbour", "random_init", "random_init"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "works"),
+    [("protonet", r"Use tasks: \{name: labels, ways: 3\}"), ("maml", "Use ways: 3 or less")],
+)
+def test_the_advice_on_fewer_ways_can_be_followed(tmp_path: Path, meta: str, works: str) -> None:
+    """A linear head for the suite's ways fits no tasks of fewer; prototypes fit any."""
+    few = Facts(
+        shape=(1, 28, 28),
+        counts={"train": (90,) * 3, "val": (90,) * 3, "test": (90,) * 5},
+        digest="0" * 64,
+    )
+    path = tmp_path / "suite.yaml"
+    path.write_text(f"{HEAD}ways: 5\nmeta: {meta}\n")
+    with pytest.raises(UserError, match=works):
+        make_plan(read_suite(path), lambda name, source: few)

@@ -196,6 +196,10 @@ def test_weights_that_do_not_fit_are_refused(
     text = f"init: {{checkpoint: {file}, sha256: {sha256}}}\nmeta: none\n"
     with pytest.raises(UserError, match=r"is \[4, 1, 3, 3\], the encoder's is \[8, 1, 3, 3\]"):
         plan_of(tmp_path, glyphs, f"{text}encoder: {{name: conv4, width: 8}}\n")
+    with pytest.raises(UserError, match="the encoder has no weights to take from a file"):
+        plan_of(tmp_path, glyphs, f"{text}encoder: pixels\n")
+    with pytest.raises(UserError, match="holds running statistics, which an encoder under norm"):
+        plan_of(tmp_path, glyphs, f"{text}norm: group\n")
     tensors = load(file.read_bytes())
     del tensors["encoder.1.1.running_mean"]
     foreign = _foreign(tmp_path, tensors)
@@ -268,6 +272,19 @@ def test_the_inductive_row_of_gradient_steps_takes_the_support_s_statistics(
     assert both[0]["metatrain"] == both[1]["metatrain"]
     assert [one["evaluate"].inputs["norm"] for one in both] == ["transductive", "support"]
     work(store, both[0]["metatrain"], *(one["evaluate"] for one in both))
+
+
+def test_what_is_not_meta_trained_has_no_inductive_row_that_is_there_already(
+    tmp_path: Path, glyphs: Dataset
+) -> None:
+    """Pre-training sees no queries: the same weights under running statistics are a plain row."""
+    text = "meta: none\ngrid: {pretext: [none, rotation], norm: [running, transductive]}\n"
+    plan = plan_of(tmp_path, glyphs, text)
+    assert not [cell.variant for cell in plan.cells if "statistics" in cell.variant]
+    alone = plan_of(tmp_path, glyphs, "meta: none\npretext: rotation\nnorm: transductive\n")
+    (cell,) = [cell for cell in alone.cells if "statistics" in cell.variant]
+    assert cell.variant.endswith(", running statistics")
+    assert (cell.norm, cell.params["norm.trained"]) == ("running", "running")
 
 
 def test_other_norms_take_no_statistics_at_the_end(tmp_path: Path, glyphs: Dataset) -> None:

@@ -245,6 +245,15 @@ def test_baselines(plan_of: PlanOf, text: str, expected: dict[str, str] | None) 
     assert said == (open_classes if text else {"train", "none"})
 
 
+def test_a_pattern_means_the_suite_s_own_rows(plan_of: PlanOf) -> None:
+    """Neither controls nor inductive rows make it ambiguous, nor are they taken by themselves."""
+    wanted = "baseline: {train: {pretext: none, meta: protonet}}\ncontrols: [scratch_summed]\n"
+    for text in (wanted, f"{wanted}norm: transductive\n", "controls: [scratch_summed]\n"):
+        assert plan_of(GRID + text).settings["baseline"]["train"] == "none + protonet"
+    only = "grid: {pretext: [rotation], meta: [protonet]}\ncontrols: [scratch_summed]\n"
+    assert plan_of(only).settings["baseline"]["train"] == "rotation + protonet"
+
+
 BAD_BASELINES = [
     ("baseline: {meta: reptile}", ":6: baseline: this baseline matches no variant."),
     ("baseline: {meta: maml}", "matches several variants, none + maml, rotation + maml."),
@@ -316,13 +325,14 @@ def test_images_count_every_view(plan_of: PlanOf) -> None:
     ]
 
 
-def test_an_overridden_budget_is_marked(plan_of: PlanOf) -> None:
-    """A variant with a budget of its own is named in the settings, for the report to mark."""
+def test_the_budget_of_each_row_is_in_the_settings(plan_of: PlanOf) -> None:
+    """What each phase of training was given, for the report to compare; no phase, no budget."""
     plan = plan_of(
         "budget: {metatrain_steps: 9}\nvariants:\n- {label: usual, meta: protonet}\n"
         "- {label: more, meta: protonet, budget: {metatrain_steps: 90}}\n"
     )
-    assert plan.settings["budget_overridden"] == ["more"]
+    expected = {"usual": {"metatrain": ["steps", 9]}, "more": {"metatrain": ["steps", 90]}}
+    assert plan.settings["budgets"] == {**expected, "random_init": {}}
 
 
 def test_the_scale_of_the_budgets_is_in_the_settings(plan_of: PlanOf) -> None:

@@ -160,16 +160,17 @@ def is_floor(group: Group) -> bool:
 
 
 def floor_of(group: Group, groups: Sequence[Group]) -> Group | None:
-    """Find the random-init control that a group is judged against: its own encoder's, or any."""
+    """Find the random-init control of a group's own network; pixels, which is none, take any."""
     floors = [one for one in groups if is_floor(one)]
-    same = [one for one in floors if _encoder(one) == _encoder(group)]
+    same = [one for one in floors if _network(one) == _network(group)]
     return next(iter([*same, *floors]), None)
 
 
-def _encoder(group: Group) -> dict[str, Json]:
+def _network(group: Group) -> dict[str, Json]:
+    """Return the encoder, and whether it is normalised in groups or in batches."""
     params = group.first.params.items()
     own = {name: value for name, value in params if name.startswith("encoder.")}
-    return {"name": group.first.encoder, **own}
+    return {"name": group.first.encoder, "grouped": group.first.norm == "group", **own}
 
 
 def _judged(
@@ -227,9 +228,17 @@ def _marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
         marks.append("weights of transductive training, tested inductively")
     if baseline is not None and baseline.first.norm != group.first.norm:
         marks.append(f"norm {group.first.norm}, its baseline {baseline.first.norm}")
-    if group.variant in plan.settings.get("budget_overridden", ()):
-        marks.append("a budget of its own")
+    if group.first.init == "checkpoint":
+        marks.append("weights from one file: its seeds say nothing of other trainings of these")
+    if baseline is not None and _other_budget(group, baseline, plan):
+        marks.append("a budget of its own, not its baseline's")
     return tuple(marks + _selection(group))
+
+
+def _other_budget(group: Group, baseline: Group, plan: Plan) -> bool:
+    """Whether a phase of training that both rows have was given more or less in one of them."""
+    own, usual = (plan.settings["budgets"][one.variant] for one in (group, baseline))
+    return any(phase in usual and amount != usual[phase] for phase, amount in own.items())
 
 
 def _selection(group: Group) -> list[str]:

@@ -16,7 +16,7 @@ from bench.report.results import Group
 from bench.report.statistics import Interval
 
 Closeness = Literal["reproduced", "below", "above", "not comparable"]
-WIDEST = 0.05  # half an interval: methods differ by less, so what a wider one meets is no wonder
+WIDEST = 0.02  # half an interval: methods differ by less, so what a wider one meets is no wonder
 WHOLE = 0.995  # a share of a training that reads 100 %
 
 

@@ -129,7 +129,11 @@ def _section(block: Block, results: Results, margin: float) -> Section:
 def _references(block: Block) -> str:
     named = [f"{words.escape(name)} (labels: {labels})" for labels, name in block.baselines.items()]
     floors = [words.escape(row.group.variant) for row in block.rows if is_floor(row.group)]
-    return f"Baseline: {words.listing(named) or 'none'}. Floor: {words.listing(floors) or 'none'}."
+    which = " (each row against that of its own network)" if len(floors) > 1 else ""
+    return (
+        f"Baseline: {words.listing(named) or 'none'}. "
+        f"Floor: {words.listing(floors) or 'none'}{which}."
+    )
 
 
 def banners(results: Results) -> list[str]:

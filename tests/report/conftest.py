@@ -37,6 +37,7 @@ class Method:
     control: str = ""
     norm: str = "running"
     params: dict[str, Json] = field(default_factory=dict)
+    budgets: dict[str, Json] = field(default_factory=dict)
 
     @property
     def adapts(self) -> bool:
@@ -102,7 +103,7 @@ class Bench:
             "source": SOURCE,
             "source_sha256": "0" * 64,
             "file": "suites/gone.yaml",
-            "budget": {"pretrain_images": 6400, "metatrain_images": 6400},
+            "budgets": {one.label: one.budgets for one in self.methods},
         }
         return Plan(
             name="synthetic",

@@ -243,6 +243,13 @@ def test_a_wide_interval_reproduces_nothing() -> None:
     assert far.closeness == "below"
 
 
+def test_tuned_prototypes_are_not_the_published_protonet() -> None:
+    """Steps at test time are part of the method: shipped numbers of ProtoNet have none."""
+    shipped = next(one for one in published.published() if one.title.startswith("ProtoNet, Snell"))
+    assert placed(row(params=PARAMS | {"meta.tune_steps": 15}), shipped) == ()
+    assert len(placed(row(params=PARAMS | {"meta.tune_steps": 0}), shipped)) == 1
+
+
 def test_every_reason_is_said() -> None:
     """Where several things differ, all are named."""
     own = row(norm="transductive", params=PARAMS | {"data.rotations": "none"})
@@ -314,7 +321,7 @@ def test_verdicts_are_counted() -> None:
 def on_omniglot(synthetic: Make) -> tuple[Plan, Store]:
     """The synthetic plan as if it were Omniglot, with protonet under the published protocol."""
     plan, store = synthetic().build()
-    params = {"encoder.width": 64, "data.rotations": "all"}
+    params = {"encoder.width": 64, "data.rotations": "all", "meta.tune_steps": 0}
     cells = [
         replace(cell, data="omniglot", params={**cell.params, **params}) for cell in plan.cells
     ]

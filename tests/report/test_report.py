@@ -120,6 +120,39 @@ def test_transduction_is_marked_and_so_is_its_inductive_row(synthetic: Make) -> 
     assert [mark for mark in marks["maml"] if "transductive" in mark] == []
 
 
+def test_a_budget_other_than_the_baseline_s_is_marked(synthetic: Make) -> None:
+    """Where both are trained and one may cost more; a further phase is the method's business."""
+    floor, protonet, *_ = synthetic().methods
+    usual = {"metatrain": ["images", 6400]}
+    methods = (
+        floor,
+        replace(protonet, budgets=usual),
+        replace(protonet, label="more", budgets={"metatrain": ["images", 9600]}),
+        replace(protonet, label="longer", budgets={**usual, "pretrain": ["images", 6400]}),
+    )
+    block = blocks(read_results(*synthetic(methods=methods).build()))[0]
+
+    marked = {one.group.variant for one in block.rows if "budget" in " ".join(one.marks)}
+    assert marked == {"more"}
+
+
+def test_each_network_has_a_floor_of_its_own(synthetic: Make) -> None:
+    """A row under group norm is judged by the random encoder under group norm."""
+    floor, _, _, row_ = synthetic().methods
+    methods = (
+        floor,
+        replace(floor, label="random_init (norm group)", norm="group"),
+        row_,
+        replace(row_, label="grouped", norm="group"),
+    )
+    plan, store = synthetic(methods=methods, settings={"baseline": {}}).build()
+    block = blocks(read_results(plan, store))[0]
+
+    judged_by = {one.group.variant: one.floor.reference for one in block.rows if one.floor}
+    assert judged_by == {"simclr + none": "random_init", "grouped": "random_init (norm group)"}
+    assert "each row against that of its own network" in markdown(plan, store)
+
+
 def test_the_answer_names_verdicts_with_intervals(synthetic: Make) -> None:
     """What beats the floor is said in a sentence with points and an interval."""
     block = blocks(read_results(*synthetic().build()))[0]
