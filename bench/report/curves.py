@@ -46,12 +46,16 @@ def _panels(results: Results) -> dict[str, dict[str, list[Manifest]]]:
     owners: dict[str, list[str]] = {}
     titles: dict[str, str] = {}
     several = len({one.cell.data for one in results.cells}) > 1
+    matched = _matched(results)
     for one in results.cells:
         for kind in TRAINED:
             key = one.cell.stages.get(kind)
             if key is not None and key in results.manifests and _has_curve(results.manifests[key]):
                 method = one.cell.pretext if kind == "pretrain" else one.cell.meta
-                titles[key] = f"{kind}: {method}" + (f" ({one.cell.data})" if several else "")
+                apart = [one.cell.data] if several else []
+                if kind == "metatrain" and one.cell.variant in matched:
+                    apart.append(f"{one.cell.shots}-shot tasks")
+                titles[key] = f"{kind}: {method}" + (f" ({', '.join(apart)})" if apart else "")
                 owners.setdefault(key, []).append(one.cell.variant)
     found: dict[str, dict[str, list[Manifest]]] = {}
     for key, variants in sorted(owners.items(), key=lambda item: _place(titles[item[0]])):
@@ -59,6 +63,15 @@ def _panels(results: Results) -> dict[str, dict[str, list[Manifest]]]:
         panel = found.setdefault(titles[key], {})
         panel.setdefault(owner, []).append(results.manifests[key])
     return found
+
+
+def _matched(results: Results) -> set[str]:
+    """Return the variants that are trained anew for each number of test shots."""
+    keys: dict[tuple[str, str, int], set[str | None]] = {}
+    for one in results.cells:
+        place = (one.cell.variant, one.cell.data, one.cell.seed)
+        keys.setdefault(place, set()).add(one.cell.stages.get("metatrain"))
+    return {variant for (variant, *_), trainings in keys.items() if len(trainings) > 1}
 
 
 def _place(title: str) -> tuple[bool, str]:

@@ -18,6 +18,7 @@ from bench.errors import UserError
 from bench.plan import Plan
 from bench.report.answer import sentences
 from bench.report.comparison import Block, Row, blocks
+from bench.report.curves import _panels
 from bench.report.frame import cell_frame, write_export
 from bench.report.results import read_results
 from bench.report.text import write_text
@@ -151,6 +152,30 @@ def test_each_network_has_a_floor_of_its_own(synthetic: Make) -> None:
     judged_by = {one.group.variant: one.floor.reference for one in block.rows if one.floor}
     assert judged_by == {"simclr + none": "random_init", "grouped": "random_init (norm group)"}
     assert "each row against that of its own network" in markdown(plan, store)
+
+
+def test_a_training_for_each_number_of_shots_has_a_panel_of_its_own(synthetic: Make) -> None:
+    """Its losses are those of other tasks: they are neither averaged nor drawn over each other."""
+    results = read_results(*synthetic().build())
+    both = [one for one in results.cells if one.cell.variant == "none + protonet"]
+    other = {one.cell.stages["metatrain"]: f"{one.cell.stages['metatrain']}-5" for one in both}
+    cells = [
+        replace(one, cell=replace(one.cell, stages={"metatrain": other[key]}))
+        if one in both and one.cell.shots == 5 and (key := one.cell.stages["metatrain"])
+        else one
+        for one in results.cells
+    ]
+    manifests = {**results.manifests, **{new: results.manifests[old] for old, new in other.items()}}
+
+    found = _panels(replace(results, cells=tuple(cells), manifests=manifests))
+
+    assert list(found) == [
+        "pretrain: simclr",
+        "metatrain: maml",
+        "metatrain: protonet (1-shot tasks)",
+        "metatrain: protonet (5-shot tasks)",
+    ]
+    assert [len(seeds) for panel in found.values() for seeds in panel.values()][-2:] == [3, 3]
 
 
 def test_the_answer_names_verdicts_with_intervals(synthetic: Make) -> None:
