@@ -13,6 +13,7 @@ from bench.errors import UserError
 Json = Any  # what JSON can hold: None, bool, int, float, str, list and dict of these
 StageKind = Literal["pretrain", "metatrain", "evaluate"]
 Norm = Literal["running", "support", "transductive", "group"]  # whose statistics normalise
+Labels = Literal["none", "validation", "train"]  # that a training saw
 TRAINED: tuple[StageKind, ...] = ("pretrain", "metatrain")
 
 

@@ -2,22 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from bench import weights
 from bench.catalogue import build, entries, resolved
-from bench.cell import Json, Norm
+from bench.cell import Json, Labels, Norm
+from bench.checkpoint import noted_labels, opened
 from bench.errors import UserError, suggest
 from bench.suite import LAST, Budget, Choice, Combination, Selection
 
 if TYPE_CHECKING:
-    from bench.contract import AbstractData, AbstractEncoder, AbstractPlugin, TaskShape
+    from bench.contract import AbstractData, AbstractPlugin, TaskShape
     from bench.dataset import Facts
 
 FactsOf = Callable[[str, "AbstractData"], "Facts"]
 PLAIN_INITS = ("scratch", "pretext", "checkpoint")  # the words of ``init`` that name no plug-in
-Labels = Literal["none", "validation", "train"]
 LEAST_STEPS = 2  # of a training, however small the scale
 PLUGINS = ("data", "encoder", "augment", "pretext", "init", "tasks", "meta")
 
@@ -140,7 +138,7 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
     Raises:
         UserError: an unknown plug-in, or a misspelt or mistyped parameter.
     """
-    from bench.contract import AbstractData, AbstractMeta, AbstractMetaTrained
+    from bench.contract import AbstractData, AbstractEncoder, AbstractMeta, AbstractMetaTrained
 
     asked = dict(combination.axes)
     where = combination.where
@@ -156,8 +154,9 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
             asked["auxiliary"].where, "an auxiliary loss", "Only `auxiliary: none` is known."
         )
     built = {axis: _build(axis, choice) for axis, choice in chosen.items()}
-    data, meta = built["data"], built["meta"]
+    data, meta, encoder = built["data"], built["meta"], built["encoder"]
     assert isinstance(data, AbstractData)
+    assert isinstance(encoder, AbstractEncoder)
     assert isinstance(meta, AbstractMeta)
     if pretext.name != "none":
         chosen["pretext"] = pretext
@@ -178,7 +177,7 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         return reason
     facts = facts_of(chosen["data"].name, data)
     norm = combination.norm or meta.norm
-    start = _weights(init, built, facts, norm)
+    start = opened(init, encoder, facts, norm) if init.name == "checkpoint" else None
     variant = Variant(
         label=combination.label or "",
         named=combination.label is not None,
@@ -193,7 +192,7 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         norm=norm,
         tested_norm=norm,
         beside="",
-        labels=_most([_labels(built), _labels_of(start, init)]),
+        labels=_most([_labels(built), *(noted_labels(start, init) if start else ())]),
         ways=combination.ways,
         selection=LAST,
         budget=combination.budget,
@@ -243,71 +242,12 @@ def _nonsense(init: str, pretext: str) -> str | None:
     return None
 
 
-def _weights(
-    init: Choice, built: Mapping[str, "AbstractPlugin"], facts: "Facts", norm: str
-) -> weights.Weights | None:
-    """Open the file that training starts from, and see that it fits the encoder."""
-    from bench.contract import AbstractEncoder
-
-    if init.name != "checkpoint":
-        return None
-    found = weights.keep(Path(init.params["checkpoint"]), init.params["sha256"], init.where)
-    encoder = built["encoder"]
-    assert isinstance(encoder, AbstractEncoder)
-    unfit = _unfit(found, _tensors_of(encoder, facts, norm), norm)
-    if unfit:
-        raise UserError(
-            init.where,
-            f"{init.params['checkpoint']}: {unfit}",
-            "Name the encoder and the norm that the weights were made with.",
-        )
-    return found
-
-
-def _unfit(found: weights.Weights, wanted: Mapping[str, Sequence[int]], norm: str) -> str | None:
-    """Say why weights are not those of an encoder under a norm, if they are not."""
-    if not wanted:
-        return "the encoder has no weights to take from a file"
-    for name, shape in wanted.items():
-        if found.shapes.get(name) != shape:
-            held = list(found.shapes[name]) if name in found.shapes else "not in the file"
-            return f"{name} is {held}, the encoder's is {list(shape)}"
-    if norm == "group" and any(name.endswith("running_mean") for name in found.shapes):
-        return "it holds running statistics, which an encoder under norm: group has not"
-    return None
-
-
-def _tensors_of(encoder: "AbstractEncoder", facts: "Facts", norm: str) -> dict[str, Sequence[int]]:
-    """Return the shapes of an encoder's tensors by name; group norm keeps no running statistics."""
-    import torch
-
-    with torch.device("meta"):
-        tensors = encoder.module(facts.shape).state_dict()
-    left_out = (
-        "num_batches_tracked",
-        *(("running_mean", "running_var") if norm == "group" else ()),
-    )
-    named = {f"encoder.{name}": tuple(value.shape) for name, value in tensors.items()}
-    return {name: shape for name, shape in named.items() if not name.endswith(left_out)}
-
-
 def _labels(built: Mapping[str, "AbstractPlugin"]) -> Labels:
     from bench.contract import AbstractTasks
 
     tasks = built.get("tasks")
     uses = "init" in built or (isinstance(tasks, AbstractTasks) and tasks.uses_labels)
     return "train" if uses else "none"
-
-
-def _labels_of(start: weights.Weights | None, init: Choice) -> Labels:
-    """Return the labels that went into weights from a file: by its note, or as the suite says."""
-    if start is None:
-        return "none"
-    said = [one for one in (start.note.get("labels"), init.params.get("labels")) if one]
-    if not said:
-        found = f"{init.params['checkpoint']} does not note which labels its training saw"
-        raise UserError(init.where, found, "Write labels: none, validation or train beside sha256.")
-    return _most(said)
 
 
 def _most(labels: Sequence[Labels]) -> Labels:
