@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bench.cell import TRAINED, Json
+from bench.cell import TRAINED, Cell, Json
 from bench.report import words
 from bench.report.results import Results
 from bench.report.style import (
@@ -51,7 +51,7 @@ def _panels(results: Results) -> dict[str, dict[str, list[Manifest]]]:
         for kind in TRAINED:
             key = one.cell.stages.get(kind)
             if key is not None and key in results.manifests and _has_curve(results.manifests[key]):
-                method = one.cell.pretext if kind == "pretrain" else one.cell.meta
+                method = one.cell.meta if kind == "metatrain" else _objective(one.cell)
                 apart = [one.cell.data] if several else []
                 if kind == "metatrain" and one.cell.variant in matched:
                     apart.append(f"{one.cell.shots}-shot tasks")
@@ -63,6 +63,10 @@ def _panels(results: Results) -> dict[str, dict[str, list[Manifest]]]:
         panel = found.setdefault(titles[key], {})
         panel.setdefault(owner, []).append(results.manifests[key])
     return found
+
+
+def _objective(cell: Cell) -> str:
+    return cell.init if cell.pretext == "none" else cell.pretext
 
 
 def _matched(results: Results) -> set[str]:

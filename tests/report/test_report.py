@@ -178,6 +178,17 @@ def test_a_training_for_each_number_of_shots_has_a_panel_of_its_own(synthetic: M
     assert [len(seeds) for panel in found.values() for seeds in panel.values()][-2:] == [3, 3]
 
 
+def test_pre_training_on_labels_is_called_by_its_init(synthetic: Make) -> None:
+    """Where there is no pretext, the panel has the name of what was trained."""
+    results = read_results(*synthetic().build())
+    cells = [
+        replace(one, cell=replace(one.cell, pretext="none", init="supervised"))
+        for one in results.cells
+    ]
+
+    assert "pretrain: supervised" in _panels(replace(results, cells=tuple(cells)))
+
+
 def test_the_answer_names_verdicts_with_intervals(synthetic: Make) -> None:
     """What beats the floor is said in a sentence with points and an interval."""
     block = blocks(read_results(*synthetic().build()))[0]
