@@ -167,6 +167,7 @@ def _params(variant: Variant, specs: Mapping[str, StageSpec]) -> dict[str, Json]
         params = parameters(variant.plugins[axis])
         flat |= {f"{axis}.{key}": value for key, value in params.items()}
     for kind in variant.phases:
+        flat[f"{kind}.budget"] = variant.asked_for(kind)
         flat |= {f"{kind}.{key}": value for key, value in specs[kind].inputs["budget"].items()}
     if "metatrain" in specs:
         flat |= {f"task.{key}": value for key, value in specs["metatrain"].inputs["task"].items()}

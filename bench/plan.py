@@ -302,9 +302,6 @@ def _settings(
         "readouts": readouts(suite.evaluate.test_steps),
         "data": {one.names["data"]: one.facts.digest for one in variants},
         "budget_scale": suite.combinations[0].budget.scale,  # one for all, of the command line
-        "budgets": {
-            one.label: {phase: one.asked_for(phase) for phase in one.phases} for one in variants
-        },
     }
 
 

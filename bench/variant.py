@@ -120,15 +120,16 @@ class Variant:
             return round(asked * self.budget.scale)
         return self.steps(phase, shots) * self.examples_per_step(phase, shots)
 
-    def asked_for(self, phase: str) -> list[Json]:
-        """Return the unit and the amount of a phase's budget, before the scale."""
-        steps, images = (getattr(self.budget, f"{phase}_{unit}") for unit in ("steps", "images"))
-        return ["images", images] if steps is None else ["steps", steps]
+    def asked_for(self, phase: str) -> str:
+        """Return a phase's budget before the scale, as ``20000 images`` or ``300 steps``."""
+        amounts = {unit: getattr(self.budget, f"{phase}_{unit}") for unit in ("steps", "images")}
+        return next(f"{amount} {unit}" for unit, amount in amounts.items() if amount is not None)
 
     def bought(self, phase: str, shots: int = 1) -> int:
         """Return the whole steps that the budget buys, which may be too few to train."""
-        unit, amount = self.asked_for(phase)
-        steps = amount if unit == "steps" else amount / self.examples_per_step(phase, shots)
+        steps, images = (getattr(self.budget, f"{phase}_{unit}") for unit in ("steps", "images"))
+        if steps is None:
+            steps = images / self.examples_per_step(phase, shots)
         return int(steps * self.budget.scale + 1e-9)  # 100 x 0.29 is 29 steps, not 28
 
 

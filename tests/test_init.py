@@ -242,36 +242,36 @@ def test_a_cell_without_training_has_no_weights(
 # --- norms
 
 
+@pytest.mark.parametrize(("meta", "own"), [(PROTONET, "running"), (MAML, "support")])
 def test_a_transductive_row_has_its_inductive_row_beside_it(
+    tmp_path: Path, glyphs: Dataset, store: Store, meta: str, own: str
+) -> None:
+    """The same weights are tested under the method's default norm: running, or the support's.
+
+    Running statistics do not follow gradient steps.
+    """
+    plan = plan_of(tmp_path, glyphs, f"norm: transductive\nmeta: {meta}\n")
+    row, beside = [cell.variant for cell in plan.cells if not cell.control]
+    assert beside == f"{row}, {own} statistics"
+    both = [stages_of(plan, name) for name in (row, beside)]
+    assert both[0]["metatrain"] == both[1]["metatrain"]
+    assert [one["evaluate"].inputs["norm"] for one in both] == ["transductive", own]
+    work(store, both[0]["metatrain"], *(one["evaluate"] for one in both))
+
+
+def test_transductive_training_ends_with_running_statistics(
     tmp_path: Path, glyphs: Dataset, store: Store
 ) -> None:
-    """The same weights are tested under running statistics too, which the training split gives."""
+    """They are those of the training split under the trained weights."""
     plan = plan_of(tmp_path, glyphs, f"norm: transductive\nmeta: {PROTONET}\n")
-    names = [cell.variant for cell in plan.cells if not cell.control]
-    assert names == ["none + protonet", "none + protonet, running statistics"]
-    both = [stages_of(plan, name) for name in names]
-    assert both[0]["metatrain"] == both[1]["metatrain"]
-    assert [one["evaluate"].inputs["norm"] for one in both] == ["transductive", "running"]
-    work(store, both[0]["metatrain"], *(one["evaluate"] for one in both))
-    trained = load(store.read("metatrain", both[0]["metatrain"].key, weights.WEIGHTS))
+    spec = stages_of(plan, "none + protonet")["metatrain"]
+    work(store, spec)
+    trained = load(store.read("metatrain", spec.key, weights.WEIGHTS))
     mean = trained["encoder.0.1.running_mean"]
     images = torch.from_numpy(np.array(glyphs.part("train").images)).float() / 255
     kernel, bias = (torch.from_numpy(trained[f"encoder.0.0.{n}"]) for n in ("weight", "bias"))
     exact = torch.nn.functional.conv2d(images, kernel, bias, padding=1).mean((0, 2, 3))
     assert np.allclose(mean, exact.numpy(), rtol=0.05, atol=0.01)
-
-
-def test_the_inductive_row_of_gradient_steps_takes_the_support_s_statistics(
-    tmp_path: Path, glyphs: Dataset, store: Store
-) -> None:
-    """Running statistics do not follow the steps, so the method's default norm is taken."""
-    plan = plan_of(tmp_path, glyphs, f"norm: transductive\nmeta: {MAML}\n")
-    names = [cell.variant for cell in plan.cells if not cell.control]
-    assert names == ["none + maml", "none + maml, support statistics"]
-    both = [stages_of(plan, name) for name in names]
-    assert both[0]["metatrain"] == both[1]["metatrain"]
-    assert [one["evaluate"].inputs["norm"] for one in both] == ["transductive", "support"]
-    work(store, both[0]["metatrain"], *(one["evaluate"] for one in both))
 
 
 def test_what_is_not_meta_trained_has_no_inductive_row_that_is_there_already(

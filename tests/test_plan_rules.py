@@ -325,14 +325,14 @@ def test_images_count_every_view(plan_of: PlanOf) -> None:
     ]
 
 
-def test_the_budget_of_each_row_is_in_the_settings(plan_of: PlanOf) -> None:
+def test_the_budget_of_each_row_is_in_its_cells(plan_of: PlanOf) -> None:
     """What each phase of training was given, for the report to compare; no phase, no budget."""
     plan = plan_of(
         "budget: {metatrain_steps: 9}\nvariants:\n- {label: usual, meta: protonet}\n"
         "- {label: more, meta: protonet, budget: {metatrain_steps: 90}}\n"
     )
-    expected = {"usual": {"metatrain": ["steps", 9]}, "more": {"metatrain": ["steps", 90]}}
-    assert plan.settings["budgets"] == {**expected, "random_init": {}}
+    given = {cell.variant: cell.params.get("metatrain.budget") for cell in plan.cells}
+    assert given == {"usual": "9 steps", "more": "90 steps", "random_init": None}
 
 
 def test_the_scale_of_the_budgets_is_in_the_settings(plan_of: PlanOf) -> None:

@@ -214,13 +214,15 @@ def _descended(scene: _Scene, task: Task) -> dict[str, Tensor]:
 
 def examples_are_counted(subject: Subject) -> None:
     """``examples_per_task`` is how many examples pass forward: budgets are counted in them."""
+    assert isinstance(subject.plugin, AbstractMetaTrained)
     for norm in get_args(Norm):
         with precision(torch.float64):
             try:
                 scene = _scene(subject, norm)
-            except Fault:  # it declines this norm, which must not be its own
-                scene = _scene(subject)
-                continue
+            except Fault:
+                if norm == subject.plugin.norm:
+                    raise
+                continue  # it declines this one
             learner = scene.trial.learner(norm, training=True)
             seed_default("conformance", "metatrain")
             scene.meta.meta_gradient(learner, scene.trial.params, scene.task())

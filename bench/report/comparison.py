@@ -6,7 +6,7 @@ Verdicts stand within a class of labels; across classes only the difference is s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.cell import Json
+from bench.cell import TRAINED, Json
 from bench.plan import Plan
 from bench.report.results import Group, Results
 from bench.report.statistics import (
@@ -230,15 +230,16 @@ def _marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
         marks.append(f"norm {group.first.norm}, its baseline {baseline.first.norm}")
     if group.first.init == "checkpoint":
         marks.append("weights from one file: its seeds say nothing of other trainings of these")
-    if baseline is not None and _other_budget(group, baseline, plan):
+    if baseline is not None and _other_budget(group, baseline):
         marks.append("a budget of its own, not its baseline's")
     return tuple(marks + _selection(group))
 
 
-def _other_budget(group: Group, baseline: Group, plan: Plan) -> bool:
+def _other_budget(group: Group, baseline: Group) -> bool:
     """Whether a phase of training that both rows have was given more or less in one of them."""
-    own, usual = (plan.settings["budgets"][one.variant] for one in (group, baseline))
-    return any(phase in usual and amount != usual[phase] for phase, amount in own.items())
+    own, usual = group.first.params, baseline.first.params
+    names = [f"{kind}.budget" for kind in TRAINED]
+    return any(name in own and name in usual and own[name] != usual[name] for name in names)
 
 
 def _selection(group: Group) -> list[str]:

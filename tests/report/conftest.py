@@ -37,7 +37,6 @@ class Method:
     control: str = ""
     norm: str = "running"
     params: dict[str, Json] = field(default_factory=dict)
-    budgets: dict[str, Json] = field(default_factory=dict)
 
     @property
     def adapts(self) -> bool:
@@ -103,7 +102,6 @@ class Bench:
             "source": SOURCE,
             "source_sha256": "0" * 64,
             "file": "suites/gone.yaml",
-            "budgets": {one.label: one.budgets for one in self.methods},
         }
         return Plan(
             name="synthetic",

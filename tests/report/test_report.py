@@ -124,17 +124,34 @@ def test_transduction_is_marked_and_so_is_its_inductive_row(synthetic: Make) -> 
 def test_a_budget_other_than_the_baseline_s_is_marked(synthetic: Make) -> None:
     """Where both are trained and one may cost more; a further phase is the method's business."""
     floor, protonet, *_ = synthetic().methods
-    usual = {"metatrain": ["images", 6400]}
+    usual = {"metatrain.budget": "6400 images"}
     methods = (
         floor,
-        replace(protonet, budgets=usual),
-        replace(protonet, label="more", budgets={"metatrain": ["images", 9600]}),
-        replace(protonet, label="longer", budgets={**usual, "pretrain": ["images", 6400]}),
+        replace(protonet, params=usual),
+        replace(protonet, label="more", params={"metatrain.budget": "9600 images"}),
+        replace(protonet, label="longer", params={**usual, "pretrain.budget": "6400 images"}),
     )
     block = blocks(read_results(*synthetic(methods=methods).build()))[0]
 
     marked = {one.group.variant for one in block.rows if "budget" in " ".join(one.marks)}
     assert marked == {"more"}
+
+
+def test_rows_that_start_from_a_file_are_marked(synthetic: Make) -> None:
+    """Their seeds share the weights that they start from, which no interval over seeds shows."""
+    results = read_results(*synthetic().build())
+    named = "simclr + none"
+    cells = [
+        replace(one, cell=replace(one.cell, init="checkpoint"))
+        if one.cell.variant == named
+        else one
+        for one in results.cells
+    ]
+    marks = {
+        one.group.variant: " ".join(one.marks)
+        for one in blocks(replace(results, cells=tuple(cells)))[0].rows
+    }
+    assert [name for name, said in marks.items() if "weights from one file" in said] == [named]
 
 
 def test_each_network_has_a_floor_of_its_own(synthetic: Make) -> None:
