@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bench.cli import _parser, main
@@ -63,6 +64,20 @@ def test_links_lead_somewhere() -> None:
     ]
 
     assert dead == []
+
+
+def test_the_readme_s_accuracies_are_those_of_its_reports() -> None:
+    """Each row of the README's table gives the means over seeds that its report's cells give."""
+    rows = re.findall(
+        r"^\| \[`\w+`\]\((reports/\S+)/index\.md\) \| (\S+) / (\S+) \|",
+        (ROOT / "README.md").read_text(),
+        re.M,
+    )
+    assert len(rows) == 3
+    for folder, *own in rows:
+        cells = pd.read_csv(ROOT / folder / "cells.csv")
+        means = cells[cells.control.isna()].groupby("shots").accuracy.mean()
+        assert [f"{100 * means[shots]:.1f}" for shots in (1, 5)] == own, folder
 
 
 def test_every_plug_in_is_in_the_docs() -> None:
