@@ -1,5 +1,7 @@
 """Several pretexts at once: the weighted sum of what each would compute alone."""
 
+import copy
+
 import pytest
 import torch
 from torch import Generator, Tensor, nn
@@ -8,6 +10,7 @@ from bench.catalogue import build
 from bench.cell import Json
 from bench.contract import AbstractNetwork, AbstractPretext, Tensors
 from bench.pretext.mixture import Mixture
+from bench.pretext.rotation import Rotation
 
 MEMBERS: list[Json] = ["rotation", {"name": "simclr", "temperature": 0.3}]
 
@@ -38,6 +41,13 @@ class Net(AbstractNetwork):
         """Return the encoder, and the head's tensors by name."""
         named = {f"head.{name}": value for name, value in self._head.named_parameters()}
         return {"encoder.weight": self._encoder, **named}
+
+    def using(self, params: Tensors) -> AbstractNetwork:
+        """Return a network with other weights of the head."""
+        other = copy.deepcopy(self._head)
+        own = {n.removeprefix("head."): v for n, v in params.items()}
+        other.load_state_dict({**other.state_dict(), **own})
+        return Net(other)
 
 
 def mixture_of(**params: Json) -> Mixture:
@@ -97,3 +107,24 @@ def test_a_member_is_shown_its_own_head() -> None:
     _, state = both.loss(Net(head), {}, torch.rand(2, 1, 8, 8), Generator())
     assert seen == [{"encoder.weight", "head.weight", "head.bias"}] * 2
     assert set(state) == {"0/count", "1/count"}
+
+
+def test_a_member_uses_other_weights_of_its_own_head() -> None:
+    """What replaces ``head.*`` for a member replaces its child of the mixture's head alone."""
+    outputs = []
+
+    class Looking(Rotation):
+        def loss(
+            self, net: AbstractNetwork, state: Tensors, x_BCHW: Tensor, rng: Generator
+        ) -> tuple[Tensor, Tensors]:
+            zeros = {n: torch.zeros_like(v) for n, v in net.params.items() if n[:5] == "head."}
+            outputs.append(net.using(zeros).head(net.encode(x_BCHW)).abs().sum())
+            return net.head(net.encode(x_BCHW)).abs().sum(), {}
+
+    looking = Looking()
+    head = nn.ModuleList([nn.Linear(7, 2), nn.Linear(7, 3)])
+    loss, _ = Mixture(members=(looking, looking)).loss(
+        Net(head), {}, torch.rand(2, 1, 8, 8), Generator()
+    )
+    assert loss > 0
+    assert outputs == [0, 0]

@@ -56,6 +56,11 @@ class Linear(AbstractNetwork):
         """Return nothing: the loss alone is looked at."""
         return {}
 
+    def using(self, params: Tensors) -> AbstractNetwork:
+        """Return itself: it has nothing to replace."""
+        assert not params
+        return self
+
     def features(self, image: Floats) -> Floats:
         """Encode one image in numpy."""
         return np.asarray(image.reshape(-1) @ self.encoder.numpy())

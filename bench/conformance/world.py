@@ -149,11 +149,16 @@ class Handed(AbstractNetwork):
     def __init__(self, trial: Small, params: Tensors) -> None:
         """Take parameters of a small network; its running statistics are copies."""
         self._trial, self._params, self._buffers = trial, params, trial.fresh_buffers()
-        self.encoded = 0
+        self.spent = [0]
+
+    @property
+    def encoded(self) -> int:
+        """Examples passed forward, here and in networks with other parameters."""
+        return self.spent[0]
 
     def encode(self, x_BCHW: Tensor) -> Tensor:
         """Return features, and count."""
-        self.encoded += len(x_BCHW)
+        self.spent[0] += len(x_BCHW)
         return self._trial.network.encode(self._params, self._buffers, x_BCHW, "learned")
 
     def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
@@ -169,3 +174,9 @@ class Handed(AbstractNetwork):
     def params(self) -> Tensors:
         """What is being trained."""
         return self._params
+
+    def using(self, params: Tensors) -> "Handed":
+        """Return the network with other parameters, whose statistics are not the trained one's."""
+        other = Handed(self._trial, {**self._params, **params})
+        other.spent = self.spent
+        return other

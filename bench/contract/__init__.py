@@ -22,6 +22,7 @@ from bench.contract.plugin import (
     AbstractTrained,
 )
 from bench.contract.pretraining import (
+    AbstractClassifying,
     AbstractInit,
     AbstractNetwork,
     AbstractPretext,
@@ -40,6 +41,7 @@ from bench.contract.values import (
 
 __all__ = [
     "AbstractAugment",
+    "AbstractClassifying",
     "AbstractData",
     "AbstractEncoder",
     "AbstractInit",

@@ -34,6 +34,13 @@ class AbstractNetwork(ABC):
     def params(self) -> Tensors:
         """What is being trained: ``encoder.*`` and ``head.*``."""
 
+    @abstractmethod
+    def using(self, params: Tensors) -> "AbstractNetwork":
+        """Return the network with these tensors in the place of some or all of ``params``.
+
+        Such a network normalises each batch by itself and moves no running statistics.
+        """
+
 
 class AbstractInit(AbstractTrained):
     """Pre-training on the labels of the training split, as a start for what follows."""
@@ -70,6 +77,25 @@ class AbstractPretext(AbstractTrained):
         self, net: AbstractNetwork, state: Tensors, x_BCHW: Tensor, rng: Generator
     ) -> tuple[Tensor, Tensors]:
         """Return a scalar loss, and the next state; every random draw comes from ``rng``."""
+
+
+class AbstractClassifying(AbstractPretext):
+    """A pretext task whose answers are a few classes, and that can show any image as each of them.
+
+    Several make a family: ``tasks: pretext`` draws episodes from them.
+    """
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """How many answers there are."""
+
+    @abstractmethod
+    def show(self, x_BCHW: Tensor, class_B: Tensor, rng: Generator) -> Tensor:
+        """Return each image as its class, in [0, num_classes), says: one image, of the same shape.
+
+        What is cut or placed at random is drawn from ``rng``; the class decides the rest.
+        """
 
 
 def _built(value: object, info: ValidationInfo) -> AbstractPretext:

@@ -100,6 +100,13 @@ class _Member(AbstractNetwork):
         own = {f"head.{n.removeprefix(other)}": v for n, v in named if n.startswith(other)}
         return shared | own
 
+    def using(self, params: Tensors) -> AbstractNetwork:
+        own = {
+            n.replace("head.", f"head.{self._child}.", 1) if n.startswith("head.") else n: v
+            for n, v in params.items()
+        }
+        return _Member(self._net.using(own), self._child)
+
 
 def _own(state: Tensors, place: int) -> Tensors:
     prefix = f"{place}/"

@@ -14,33 +14,14 @@ from bench.dataset import Part
 from bench.seeds import Coordinate
 from bench.stages.checkpoint import chosen, prefixed
 from bench.stages.engine import channels_last
-from bench.stages.model import Model, assemble
+from bench.stages.model import assemble
 from bench.stages.network import part_of
 from bench.stages.place import Place, Result
 from bench.stages.selection import Loss, snapshots
 from bench.stages.source import Source, augmentation, read_part
 from bench.stages.streams import generator, seed_default
+from bench.stages.trainee import Trainee
 from bench.stages.training import train, trained
-
-
-class _Network(AbstractNetwork):
-    """The network as one step sees it; its batches move the running statistics."""
-
-    def __init__(self, model: Model, params: Tensors, buffers: Tensors, source: Source) -> None:
-        self._model, self._params, self._buffers, self._source = model, params, buffers, source
-
-    def encode(self, x_BCHW: Tensor) -> Tensor:
-        return self._model.network.encode(self._params, self._buffers, x_BCHW, "learned")
-
-    def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
-        return self._model.network.head(self._params, self._buffers, z_BD, "learned", child)
-
-    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
-        return self._source.augment(x_BCHW, rng)
-
-    @property
-    def params(self) -> Tensors:
-        return self._params
 
 
 def pretrain(spec: StageSpec, place: Place) -> Result:
@@ -69,7 +50,7 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
         rng = generator(place.device, f"{stream} step", name, seed, number)
         index = batches.index(number).to(place.device)
         buffers = {key: value.clone() for key, value in chosen(carried, "buffer/").items()}
-        net = _Network(model, params, buffers, of)
+        net = Trainee(model.network, params, buffers, of)
         return *objective.loss(net, chosen(carried, "state/"), of, index, rng), buffers
 
     batches = _Batches(source.num_examples, size, "pretrain order", digest, seed)
@@ -90,7 +71,7 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
             "selection", order, unseen, number, params, carried
         )[0]
 
-    first = objective.state(_Network(model, model.params, model.buffers, source))
+    first = objective.state(Trainee(model.network, model.params, model.buffers, source))
     carried = prefixed(model.buffers, "buffer/") | prefixed(first, "state/")
     kept = snapshots(spec, place, model, loss_on, lambda now: chosen(now, "buffer/"))
     done = train(spec, place, objective.plugin, model.params, carried, step, kept)

@@ -1,0 +1,45 @@
+"""The network as the loss of a pre-training sees it."""
+
+from torch import Generator, Tensor
+
+from bench.contract import AbstractNetwork, Tensors
+from bench.stages.network import Network, Statistics
+from bench.stages.source import Source
+
+
+class Trainee(AbstractNetwork):
+    """A network that one step trains; its batches move the running statistics in place."""
+
+    def __init__(
+        self,
+        network: Network,
+        params: Tensors,
+        buffers: Tensors,
+        source: Source,
+        statistics: Statistics = "learned",
+    ) -> None:
+        """Take what the step trains, and the source whose policy makes views."""
+        self._network, self._params, self._buffers = network, params, buffers
+        self._source, self._statistics = source, statistics
+
+    def encode(self, x_BCHW: Tensor) -> Tensor:
+        """Return features [B, D]."""
+        return self._network.encode(self._params, self._buffers, x_BCHW, self._statistics)
+
+    def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
+        """Apply the head, or one child module of it."""
+        return self._network.head(self._params, self._buffers, z_BD, self._statistics, child)
+
+    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        """Return one view of each example."""
+        return self._source.augment(x_BCHW, rng)
+
+    @property
+    def params(self) -> Tensors:
+        """What is being trained."""
+        return self._params
+
+    def using(self, params: Tensors) -> "Trainee":
+        """Return the network with other parameters; its batches move no statistics."""
+        both = {**self._params, **params}
+        return Trainee(self._network, both, self._buffers, self._source, "batch")
