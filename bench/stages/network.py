@@ -84,7 +84,10 @@ class _Norm(nn.Module):
 def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Scale and shift each channel: batch norm by mean 0 and variance 1 does it in one pass."""
     zero = torch.zeros(x.shape[1], dtype=x.dtype, device=x.device)
-    return F.batch_norm(x, zero, zero + 1, scale, shift, training=False, eps=0.0)
+    # By the operator: torch.nn.functional refuses an epsilon of 0 before torch 2.12 or so.
+    return torch.batch_norm(
+        x, scale, shift, zero, zero + 1, False, 0.0, 0.0, torch.backends.cudnn.enabled
+    )
 
 
 class _Both(nn.Module):
