@@ -82,5 +82,5 @@ def _usual_baseline(labels: str, variants: Sequence[Variant]) -> str:
     own = [one for one in own if not one.added or one.control == "random_init"] or own
     own = [one for one in own if one.selection.is_last] or own  # the main result, where it is there
     usual = [one for one in own if one.control == "random_init" or one.names["meta"] == "protonet"]
-    plain = [one for one in usual if "pretext" not in one.plugins]
+    plain = [one for one in usual if one.plugins.keys().isdisjoint({"pretext", "auxiliary"})]
     return (plain or usual or own)[0].label
