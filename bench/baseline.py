@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from bench.auxiliary import matches
 from bench.errors import UserError, suggest
 from bench.suite import Choice, Suite
 from bench.variant import Variant
@@ -70,6 +71,8 @@ def _is(variant: Variant, axis: str, choice: Choice) -> bool:
     described = variant.described(axis)
     if described is None or choice.name == "none":
         return (variant.names.get(axis, "none")) == choice.name
+    if axis == "auxiliary":
+        return matches(described, choice)
     params = described["params"]
     return bool(
         described["name"] == choice.name
