@@ -97,5 +97,5 @@ def _summed(asked: Sequence[Combination], kept: Sequence[Variant]) -> Iterator[C
     for one, variant in zip(asked, kept, strict=True):
         if variant.phases == ("pretrain", "metatrain"):
             images = sum(variant.images(phase) for phase in variant.phases)
-            base = _taken(one, ("tasks", "meta"))
+            base = _taken(one, ("tasks", "auxiliary", "meta"))
             yield replace(base, budget=Budget(metatrain_images=images), norm=one.norm)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from bench.auxiliary import parameters_of
 from bench.catalogue import build, parameters, resolved
 from bench.cell import Cell, Json, StageKind, StageSpec
 from bench.suite import LAST, Evaluate
@@ -35,14 +36,14 @@ def path_of(
         pretext=variant.names.get("pretext", "none"),
         init=variant.init,
         tasks=variant.names.get("tasks", "none"),
-        auxiliary="none",
+        auxiliary=variant.names.get("auxiliary", "none"),
         meta=variant.names["meta"],
         norm=variant.tested_norm,
         labels=variant.labels,
         ways=variant.ways,
         shots=shots,
         seed=seed,
-        params=_params(variant, specs),
+        params=_params(variant, shots, specs),
         stages={kind: spec.key for kind, spec in specs.items()},
     )
     return cell, list(specs.values())
@@ -87,6 +88,8 @@ def _metatrain(variant: Variant, shots: int, seed: int, pretrained: str | None) 
     }
     if variant.norm == "transductive":  # such training moves none: they are taken at its end
         inputs["running_statistics"] = "training split"
+    if "auxiliary" in variant.plugins:
+        inputs["auxiliary"] = variant.described("auxiliary")
     if variant.weights:
         inputs["weights"] = variant.weights
     return StageSpec(kind="metatrain", inputs=_common(variant, "metatrain", "train", seed) | inputs)
@@ -158,17 +161,21 @@ def _key(specs: Mapping[str, StageSpec], kind: str) -> str | None:
     return specs[kind].key if kind in specs else None
 
 
-def _params(variant: Variant, specs: Mapping[str, StageSpec]) -> dict[str, Json]:
+def _params(variant: Variant, shots: int, specs: Mapping[str, StageSpec]) -> dict[str, Json]:
     """Return every resolved parameter of a cell by its dotted name."""
     flat: dict[str, Json] = {"selection": variant.selection.name, "norm.trained": variant.norm}
     flat |= {f"selection.{key}": value for key, value in variant.selection.params.items()}
     flat |= {"init.sha256": variant.weights} if variant.weights else {}
     for axis in variant.plugins:
-        params = parameters(variant.plugins[axis])
+        described = variant.described(axis) or {}
+        own = axis == "auxiliary"
+        params = parameters_of(described) if own else parameters(variant.plugins[axis])
         flat |= {f"{axis}.{key}": value for key, value in params.items()}
     for kind in variant.phases:
         flat[f"{kind}.budget"] = variant.asked_for(kind)
         flat |= {f"{kind}.{key}": value for key, value in specs[kind].inputs["budget"].items()}
+        tasks, images = variant.batch(kind, shots)
+        flat[f"{kind}.batch"] = f"{tasks} x {images}" if kind == "metatrain" else f"{images}"
     if "metatrain" in specs:
         flat |= {f"task.{key}": value for key, value in specs["metatrain"].inputs["task"].items()}
     return flat

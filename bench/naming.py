@@ -20,6 +20,8 @@ def _label(variant: Variant, among: list[Variant]) -> str:
         for axis in ("tasks", "encoder", "augment")
         if axis in variant.plugins and _varies(axis, among) and not variant.control
     ]
+    if "auxiliary" in variant.plugins and not variant.control and _varies("auxiliary", among):
+        extras.append(_beside(variant, among))
     if variant.control:
         extras += _among_controls(variant, [o for o in among if o.control == variant.control])
     unnamed = [one for one in among if not one.named]
@@ -43,9 +45,26 @@ def _among_controls(variant: Variant, alike: list[Variant]) -> list[str]:
         for axis in ("pretext", "tasks", "meta", "encoder")
         if any(one.described(axis) != variant.described(axis) for one in alike)
     ]
+    if any(one.described("auxiliary") != variant.described("auxiliary") for one in alike):
+        axes.append(_beside(variant, alike))
     spent = [sum(one.images(phase) for phase in one.phases) for one in (variant, *alike)]
     same = [one for one in alike if one.names == variant.names and one.given == variant.given]
     return axes + ([f"{spent[0]} images"] if len(same) > 1 and len(set(spent)) > 1 else [])
+
+
+def _beside(variant: Variant, among: list[Variant]) -> str:
+    """Name an auxiliary loss: its pretext, its weight, and parameters that others have not."""
+    if "auxiliary" not in variant.plugins:
+        return "no auxiliary"
+    name, given = variant.names["auxiliary"], variant.given["auxiliary"]
+    others = [o.given["auxiliary"]["pretext"] for o in among if o.names.get("auxiliary") == name]
+    differing = {
+        key: value
+        for key, value in given["pretext"].items()
+        if any(other.get(key) != value for other in others)
+    }
+    words = [f"{key}={value}" for key, value in sorted(differing.items())]
+    return " ".join(["auxiliary", name, str(float(given["weight"])), *words])
 
 
 def _rule(variant: Variant, among: list[Variant]) -> list[str]:
@@ -66,11 +85,14 @@ def _rule(variant: Variant, among: list[Variant]) -> list[str]:
 
 def _varies(axis: str, among: list[Variant]) -> bool:
     """Whether the variants that were not named or added as controls were asked to differ."""
+    rows = [one for one in among if not one.named and not one.control]
     values = [
         (one.names[axis], one.given[axis]) if axis in one.asked else None
-        for one in among
-        if axis in one.plugins and not one.named and not one.control
+        for one in rows
+        if axis in one.plugins
     ]
+    if axis == "auxiliary" and len(values) < len(rows):
+        return True  # a row without one is another row; one without tasks has no choice of them
     return any(value != values[0] for value in values)
 
 

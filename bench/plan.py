@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from bench.auxiliary import card_of
 from bench.baseline import choose_baselines
 from bench.catalogue import card
 from bench.cell import Cell, Json, Norm, StageSpec, digest
@@ -307,7 +308,9 @@ def _settings(
 
 def _cards(variants: Sequence[Variant]) -> dict[str, Json]:
     return {
-        f"{axis}/{one.names[axis]}": card(axis, one.names[axis], plugin)
+        f"{axis}/{one.names[axis]}": card_of(one.names[axis], plugin, one.described(axis) or {})
+        if axis == "auxiliary"
+        else card(axis, one.names[axis], plugin)
         for one in variants
         for axis, plugin in one.plugins.items()
     }

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bench.auxiliary import build_auxiliary, described, unusable
 from bench.catalogue import build, entries, resolved
 from bench.cell import Json, Labels, Norm
 from bench.checkpoint import noted_labels, opened
@@ -17,15 +18,17 @@ if TYPE_CHECKING:
 FactsOf = Callable[[str, "AbstractData"], "Facts"]
 PLAIN_INITS = ("scratch", "pretext", "checkpoint")  # the words of ``init`` that name no plug-in
 LEAST_STEPS = 2  # of a training, however small the scale
-PLUGINS = ("data", "encoder", "augment", "pretext", "init", "tasks", "meta")
+PLUGINS = ("data", "encoder", "augment", "pretext", "init", "tasks", "auxiliary", "meta")
+VIEWERS = ("pretext", "init", "tasks", "auxiliary")  # those that may ask for augmented views
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
     """A cell without its seed and shots.
 
-    ``plugins`` has data, encoder and meta, and augment, pretext, init and tasks where they are
-    used; ``given`` the parameters that the suite named, and ``asked`` the axes, for labels.
+    ``plugins`` has data, encoder and meta, and augment, pretext, init, tasks and auxiliary (a
+    pretext) where they are used; ``given`` the parameters that the suite named, and ``asked`` the
+    axes, for labels.
     ``norm`` is that of training and of testing, unless ``tested_norm`` is another; ``beside`` is
     then the label of the row whose weights this one tests.
     """
@@ -53,6 +56,8 @@ class Variant:
     def described(self, axis: str) -> dict[str, Json] | None:
         """Return a plug-in as the keys hold it, or None where the axis is not used."""
         plugin = self.plugins.get(axis)
+        if plugin is not None and axis == "auxiliary":
+            return described(self.names[axis], plugin, self.given[axis]["weight"])
         return None if plugin is None else resolved(axis, self.names[axis], plugin)
 
     @property
@@ -76,11 +81,8 @@ class Variant:
 
     def augments(self, phase: str) -> bool:
         """Whether a phase of training asks for augmented views."""
-        from bench.contract import AbstractInit, AbstractPretext, AbstractTasks
-
-        plugin = self.plugins[self.objective if phase == "pretrain" else "tasks"]
-        assert isinstance(plugin, AbstractPretext | AbstractInit | AbstractTasks)
-        return plugin.augments
+        axes = (self.objective,) if phase == "pretrain" else ("tasks", "auxiliary")
+        return any(getattr(self.plugins.get(axis), "augments", False) for axis in axes)
 
     def task_shape(self, shots: int) -> "TaskShape":
         """Return the shape of the tasks it meta-trains on, when it is tested at ``shots``."""
@@ -96,18 +98,30 @@ class Variant:
             queries=meta.task_queries if tasks.queries is None else tasks.queries,
         )
 
-    def examples_per_step(self, phase: str, shots: int = 1) -> int:
-        """Return the examples that one training step passes forward."""
+    def batch(self, phase: str, shots: int = 1) -> tuple[int, int]:
+        """Return the images of one training step, before any view: tasks (1: none), images each."""
         from bench.contract import AbstractInit, AbstractMetaTrained, AbstractPretext
 
         if phase == "pretrain":
             objective = self.plugins[self.objective]
             assert isinstance(objective, AbstractPretext | AbstractInit)
-            views = objective.views if isinstance(objective, AbstractPretext) else 1
-            return views * objective.batch_size
-        meta = self.plugins["meta"]
+            return 1, objective.batch_size
+        meta, shape = self.plugins["meta"], self.task_shape(shots)
         assert isinstance(meta, AbstractMetaTrained)
-        return meta.tasks_per_step * meta.examples_per_task(self.task_shape(shots), self.norm)
+        return meta.tasks_per_step, shape.num_support + shape.num_queries
+
+    def examples_per_step(self, phase: str, shots: int = 1) -> int:
+        """Return the examples that one training step passes forward."""
+        from bench.contract import AbstractMetaTrained, AbstractPretext
+
+        tasks, images = self.batch(phase, shots)
+        if phase == "pretrain":
+            objective = self.plugins[self.objective]
+            return images * (objective.views if isinstance(objective, AbstractPretext) else 1)
+        meta, auxiliary = self.plugins["meta"], self.plugins.get("auxiliary")
+        assert isinstance(meta, AbstractMetaTrained)
+        beside = auxiliary.views * images if isinstance(auxiliary, AbstractPretext) else 0
+        return tasks * (meta.examples_per_task(self.task_shape(shots), self.norm) + beside)
 
     def steps(self, phase: str, shots: int = 1) -> int:
         """Return the training steps that the budget buys, at least 2."""
@@ -150,10 +164,7 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
     }
     pretext = asked.get("pretext", _default("none", where))
     init = asked.get("init", _default("scratch" if pretext.name == "none" else "pretext", where))
-    if asked.get("auxiliary", _default("none", where)).name != "none":
-        raise UserError(
-            asked["auxiliary"].where, "an auxiliary loss", "Only `auxiliary: none` is known."
-        )
+    auxiliary = asked.get("auxiliary", _default("none", where))
     built = {axis: _build(axis, choice) for axis, choice in chosen.items()}
     data, meta, encoder = built["data"], built["meta"], built["encoder"]
     assert isinstance(data, AbstractData)
@@ -168,12 +179,16 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         chosen["tasks"] = tasks
     elif "tasks" in asked:
         _build("tasks", tasks)  # not used here, but a mistake in it is still a mistake
+    if auxiliary.name != "none":
+        built["auxiliary"], chosen["auxiliary"] = build_auxiliary(auxiliary), auxiliary
     built |= {axis: _build(axis, chosen[axis]) for axis in chosen if axis not in built}
     policy = combination.augment or _default(data.augment, where)
     augment = _build("augment", policy)
-    if any(getattr(built.get(axis), "augments", False) for axis in ("pretext", "init", "tasks")):
+    if any(getattr(built.get(axis), "augments", False) for axis in VIEWERS):
         chosen["augment"], built["augment"] = policy, augment
     reason = _nonsense(init.name, pretext.name)
+    if "auxiliary" in chosen:
+        reason = reason or unusable(auxiliary.name, chosen["meta"].name, meta)
     if reason:
         return reason
     facts = facts_of(chosen["data"].name, data)
@@ -262,9 +277,7 @@ def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
     from bench.contract import Setting
 
     if variant.names.get("augment") == "none":
-        users = [
-            variant.names[axis] for axis in ("pretext", "init", "tasks") if axis in variant.plugins
-        ]
+        users = [variant.names[axis] for axis in VIEWERS if axis in variant.plugins]
         return f"{' and '.join(users)} would see the same image twice: augment is none"
     settings = [
         Setting(

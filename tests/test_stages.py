@@ -103,6 +103,11 @@ TRAININGS = {
     "transductive": (f"norm: transductive\nmeta: {METAS['maml']}\n", "metatrain"),
     "running": (f"norm: running\nmeta: {METAS['reptile']}\n", "metatrain"),
     "instances": (f"tasks: instances\nmeta: {METAS['protonet']}\n", "metatrain"),
+    "auxiliary": (f"auxiliary: {{pretext: rotation}}\nmeta: {METAS['protonet']}\n", "metatrain"),
+    "auxiliary simclr": (
+        f"auxiliary: {{pretext: simclr, weight: 0.1}}\nmeta: {METAS['maml 2']}\n",
+        "metatrain",
+    ),
     "evaluate none": ("meta: none\n", "evaluate"),
 }
 

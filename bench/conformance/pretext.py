@@ -154,6 +154,26 @@ def two_images_are_enough(subject: Subject) -> None:
     )
 
 
+def any_number_of_images_will_do(subject: Subject) -> None:
+    """As an auxiliary loss it is given the images of tasks, as many as these have."""
+    with precision(torch.float64):
+        scene = _scene(subject)
+        other = inputs(scene.shape, COUNT + 1, "images of tasks")
+        step = replace(scene, x=other).loss()
+        gradient = step.gradient()
+    require(
+        step.loss.isfinite() and any(v.any() for n, v in gradient.items() if "encoder" in n),
+        f"on {COUNT + 1} images, of a batch_size of {COUNT}, its loss is"
+        f" {float(step.loss.detach()):.6g}, or does not reach the encoder",
+        "Take the number of images from the batch, len(x), and not from batch_size.",
+    )
+    require(
+        step.encoded == scene.pretext.views * len(other),
+        f"of {len(other)} images, of a batch_size of {COUNT}, it encodes {step.encoded} views",
+        "Encode every image of the batch as often as views says.",
+    )
+
+
 def steps_make_the_loss_smaller(subject: Subject) -> None:
     """A few steps of Adam on one batch make its loss smaller."""
     with precision(torch.float64):

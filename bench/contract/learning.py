@@ -122,6 +122,7 @@ class AbstractMetaTrained(AbstractMeta, AbstractTrained):
     """A meta-learning algorithm, written for one task as pure functions."""
 
     second_order: bool = False  # differentiates through its own gradient steps
+    descends_loss: ClassVar[bool] = True  # its direction is a loss's gradient: others can be added
     test_only: ClassVar[tuple[str, ...]] = ()  # parameters that training does not look at
     tasks_per_step: int
     task_ways: int | None  # of the tasks it trains on by default; None: the suite's ways

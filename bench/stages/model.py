@@ -24,6 +24,7 @@ class Model:
     network: Network
     params: dict[str, Tensor]
     buffers: dict[str, Tensor]
+    width: int  # of the encoder's features
 
     @property
     def num_parameters(self) -> int:
@@ -68,7 +69,7 @@ def assemble(
     for kind, key in inputs["needs"].items():
         if key is not None:
             _take(load(place.store.read(kind, key, WEIGHTS)), params, buffers, network, place)
-    return Model(network=network, params=params, buffers=buffers)
+    return Model(network=network, params=params, buffers=buffers, width=width)
 
 
 def _take(

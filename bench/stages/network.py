@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -115,10 +116,17 @@ class Network:
         place of batch normalisation.
         """
         self._control = _Control(channels_last=channels_last)
-        normed = _grouped if grouped else partial(_Norm, control=self._control)
-        self._module = _Both(_normed(encoder, normed), _normed(head, normed))
+        self._replaced = _grouped if grouped else partial(_Norm, control=self._control)
+        self._module = _Both(_normed(encoder, self._replaced), _normed(head, self._replaced))
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._tied = _tied(self._module)
+
+    def beside(self, head: nn.Module) -> "Network":
+        """Return the same encoder with another freshly built head, called ``head.*`` there too."""
+        other = copy(self)
+        other._module = _Both(self._module.encoder, _normed(head, self._replaced))
+        other._tied = _tied(other._module)
+        return other
 
     def tensors(self, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return copies of the freshly built parameters and buffers."""
@@ -214,6 +222,8 @@ def width_of(encoder: nn.Module, shape: Shape) -> int:
     return width
 
 
-def part_of(tensors: Mapping[str, Tensor], part: Literal["encoder", "head"]) -> dict[str, Tensor]:
+def part_of(
+    tensors: Mapping[str, Tensor], part: Literal["encoder", "head", "auxiliary"]
+) -> dict[str, Tensor]:
     """Return the tensors of one part, under their full names."""
     return {name: value for name, value in tensors.items() if name.startswith(f"{part}.")}

@@ -18,6 +18,20 @@ def read_part(data: Mapping[str, Json]) -> Part:
     return open_known(data["digest"]).part(data["split"])
 
 
+class Views:
+    """The augmentation that a plug-in may ask for; None where it does not say ``augments``."""
+
+    def __init__(self, policy: AbstractAugment | None) -> None:
+        """Take the policy."""
+        self._policy = policy
+
+    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        """Return one view of each example."""
+        if self._policy is None:
+            raise PermissionError("this plug-in does not say augments = True")
+        return self._policy(x_BCHW, rng)
+
+
 class Source(AbstractSource):
     """The training split, as pretext tasks and task sources see it."""
 
@@ -36,7 +50,7 @@ class Source(AbstractSource):
             order = generator(torch.device("cpu"), "unlabelled order", len(x))
             x = x[torch.randperm(len(x), generator=order)]
         self._x = x.to(device)
-        self._augment = augment
+        self._views = Views(augment)
         self._classes = _classes(part, device) if labels else None
         self._labels = torch.from_numpy(part.labels).to(device) if labels else None
 
@@ -46,9 +60,7 @@ class Source(AbstractSource):
 
     def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
         """Return one view of each example."""
-        if self._augment is None:
-            raise PermissionError("this plug-in does not say augments = True")
-        return self._augment(x_BCHW, rng)
+        return self._views.augment(x_BCHW, rng)
 
     def labels(self, index: Tensor) -> Tensor:
         """Return the class, from 0, of each of these examples; with ``labels`` alone."""

@@ -4,7 +4,7 @@ from torch import Generator, Tensor
 
 from bench.contract import AbstractNetwork, Tensors
 from bench.stages.network import Network, Statistics
-from bench.stages.source import Source
+from bench.stages.source import Source, Views
 
 
 class Trainee(AbstractNetwork):
@@ -15,7 +15,7 @@ class Trainee(AbstractNetwork):
         network: Network,
         params: Tensors,
         buffers: Tensors,
-        source: Source,
+        source: Source | Views,
         statistics: Statistics = "learned",
     ) -> None:
         """Take what the step trains, and the source whose policy makes views."""
