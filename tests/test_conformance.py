@@ -32,6 +32,7 @@ MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what 
     ("meta", "none", {"tune_steps": 3}),
     ("meta", "learn2learn_maml", {"order": 1}),
     ("pretext", "mixture", {"members": ["rotation", {"name": "simclr", "batch_size": 8}]}),
+    ("pretext", "mixture", {"members": ["rotation", "byol"]}),
     ("meta", "none", {"head": "neighbour"}),
     ("meta", "none", {"head": "logistic"}),
     ("tasks", "instances", {"augment_support": True, "shots": 2}),

@@ -98,6 +98,7 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
 TRAININGS = {
     "pretrain": (ROTATION, "pretrain"),
     "simclr": ("pretext: {name: simclr, batch_size: 8}\n", "pretrain"),
+    "byol": ("pretext: {name: byol, batch_size: 8}\n", "pretrain"),
     "position": ("pretext: {name: position, batch_size: 8}\n", "pretrain"),
     **{meta: (f"meta: {METAS[meta]}\n", "metatrain") for meta in METAS},
     "transductive": (f"norm: transductive\nmeta: {METAS['maml']}\n", "metatrain"),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bench.conformance.subject import Fault, Subject, Unchanged, require, require_repeats
 from bench.conformance.world import CPU, Handed, Small, inputs, precision, setting_for, small
 from bench.contract import AbstractPretext, Shape, Tensors
+from bench.stages.checkpoint import prefixed
 from bench.stages.streams import generator, seed_default
 
 COUNT = 6  # examples in a batch
@@ -95,7 +96,7 @@ def a_step_writes_into_nothing(subject: Subject) -> None:
     """Batch, parameters and state are the same after a step as before."""
     with precision(torch.float64):
         scene = _scene(subject)
-        unchanged = Unchanged(x=scene.x, **scene.trial.params, **scene.state)
+        unchanged = Unchanged(x=scene.x, **scene.trial.params, **prefixed(scene.state, "state/"))
         scene.loss()
     unchanged.require("its loss")
 

@@ -204,18 +204,26 @@ def _resume(now: Training, path: Path, made: Json) -> None:
     with torch.no_grad():
         for name, value in chosen(tensors, "params/").items():
             now.params[name].copy_(value)
-    device = next(iter(now.params.values())).device
-    now.carried = {name: v.to(device) for name, v in chosen(tensors, "carried/").items()}
+    carried = chosen(tensors, "carried/")
+    now.carried = {name: _as(like, carried[name]) for name, like in now.carried.items()}
     state: dict[int, dict[str, Tensor]] = {}
     leaves = list(now.params.values())
     for name, value in chosen(tensors, "optimizer/").items():
         number, _, moment = name.partition(".")
         like = leaves[int(number)]
         if value.shape == like.shape:
-            value = torch.empty_like(like, requires_grad=False).copy_(value)
+            value = _as(like, value)
         state.setdefault(int(number), {})[moment] = value
     groups = now.optimizer.state_dict()["param_groups"]
     now.optimizer.load_state_dict({"state": state, "param_groups": groups})
     now.step, now.seconds, now.curve = note["step"], note["seconds"], note["curve"]
     if now.snapshots:
         now.snapshots.resume(tensors, note["snapshots"], now.params)
+
+
+def _as(like: Tensor, value: Tensor) -> Tensor:
+    """Return a value on the device and in the memory format of what it takes the place of.
+
+    Convolutions round otherwise in another format.
+    """
+    return torch.empty_like(like, requires_grad=False).copy_(value)
