@@ -5,11 +5,17 @@ from collections.abc import Mapping
 from bench.auxiliary import parameters_of
 from bench.catalogue import build, parameters, resolved
 from bench.cell import Cell, Json, StageKind, StageSpec
+from bench.collisions import planned
 from bench.suite import LAST, Evaluate
 from bench.variant import Variant
 
 READOUTS = (0, 1, 3, 5, 10, 20, 50, 100)  # test-time steps after which accuracy is read
-REVISIONS: Mapping[StageKind, int] = {"pretrain": 1, "metatrain": 1, "evaluate": 1}
+REVISIONS: Mapping[StageKind, int] = {
+    "pretrain": 1,
+    "cluster": 1,
+    "metatrain": 1,
+    "evaluate": 1,
+}
 """Of the stage kinds' own code; raised when it changes numbers on purpose."""
 
 
@@ -26,7 +32,8 @@ def path_of(
     if "pretrain" in variant.phases:
         specs["pretrain"] = _pretrain(variant, seed)
     if "metatrain" in variant.phases:
-        specs["metatrain"] = _metatrain(variant, shots, seed, _key(specs, "pretrain"))
+        specs |= _clusters(variant, seed, _key(specs, "pretrain"))
+        specs["metatrain"] = _metatrain(variant, shots, seed, specs)
     specs["evaluate"] = _evaluate(variant, shots, seed, evaluate, specs)
     cell = Cell(
         variant=variant.label,
@@ -44,7 +51,7 @@ def path_of(
         shots=shots,
         seed=seed,
         params=_params(variant, shots, specs),
-        stages={kind: spec.key for kind, spec in specs.items()},
+        stages={role: spec.key for role, spec in specs.items()},
     )
     return cell, list(specs.values())
 
@@ -63,6 +70,26 @@ def _pretrain(variant: Variant, seed: int) -> StageSpec:
     return StageSpec(kind="pretrain", inputs=_common(variant, "pretrain", "train", seed) | inputs)
 
 
+def _clusters(variant: Variant, seed: int, pretrained: str | None) -> dict[str, StageSpec]:
+    """Return the stages that its tasks need: what clusters an embedding, and what trains that.
+
+    The latter is left out where it is the one that the encoder starts from.
+    """
+    tasks, embedding = variant.clustered, variant.embedding
+    if tasks is None:
+        return {}
+    trained = _pretrain(embedding, seed) if embedding else None
+    inputs: dict[str, Json] = {
+        "clusters": {"k": tasks.k, "partitions": tasks.partitions},
+        "norm": "group" if variant.norm == "group" else "batch",
+        "budget": {"examples": sum(variant.facts.counts["train"])},
+        "needs": {"pretrain": trained.key if trained else None},
+    }
+    spec = StageSpec(kind="cluster", inputs=_common(variant, "cluster", "train", seed) | inputs)
+    own = trained is None or trained.key == pretrained
+    return ({} if own or trained is None else {"embedding": trained}) | {"cluster": spec}
+
+
 def _for_training(variant: Variant) -> dict[str, Json]:
     """Describe the meta-algorithm without what matters at test alone: such rows share training."""
     from bench.contract import AbstractMetaTrained
@@ -74,7 +101,9 @@ def _for_training(variant: Variant) -> dict[str, Json]:
     return described | {"params": params}
 
 
-def _metatrain(variant: Variant, shots: int, seed: int, pretrained: str | None) -> StageSpec:
+def _metatrain(
+    variant: Variant, shots: int, seed: int, specs: Mapping[str, StageSpec]
+) -> StageSpec:
     shape = variant.task_shape(shots)
     inputs: dict[str, Json] = {
         "meta": _for_training(variant),
@@ -84,8 +113,10 @@ def _metatrain(variant: Variant, shots: int, seed: int, pretrained: str | None) 
         "norm": variant.norm,
         "selection": _selection(variant, "metatrain") or LAST.name,
         "budget": _budget(variant, "metatrain", shots),
-        "needs": {"pretrain": pretrained},
+        "needs": {"pretrain": _key(specs, "pretrain")},
     }
+    if "cluster" in specs:
+        inputs["needs"]["cluster"] = specs["cluster"].key
     if variant.norm == "transductive":  # such training moves none: they are taken at its end
         inputs["running_statistics"] = "training split"
     if "auxiliary" in variant.plugins:
@@ -176,6 +207,13 @@ def _params(variant: Variant, shots: int, specs: Mapping[str, StageSpec]) -> dic
         flat |= {f"{kind}.{key}": value for key, value in specs[kind].inputs["budget"].items()}
         tasks, images = variant.batch(kind, shots)
         flat[f"{kind}.batch"] = f"{tasks} x {images}" if kind == "metatrain" else f"{images}"
+    if variant.embedding:
+        spec = specs.get("embedding", specs.get("pretrain"))
+        assert spec is not None
+        flat["embedding.budget"] = variant.embedding.asked_for("pretrain")
+        flat |= {f"embedding.{key}": value for key, value in spec.inputs["budget"].items()}
     if "metatrain" in specs:
         flat |= {f"task.{key}": value for key, value in specs["metatrain"].inputs["task"].items()}
+        found = planned(variant, specs["metatrain"].inputs["task"]["ways"])
+        flat |= {} if found is None else {"task.collisions": found}
     return flat

@@ -1,7 +1,9 @@
 """How rows are called: by what tells them from the others, ``simclr + maml``."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.cell import Json
 from bench.variant import Variant
 
 
@@ -103,6 +105,24 @@ def _with_params(variant: Variant, axis: str, among: list[Variant]) -> str:
     name, given = variant.names[axis], variant.given[axis]
     others = [one.given[axis] for one in among if one.names.get(axis) == name and not one.named]
     differing = {
-        key: value for key, value in given.items() if any(o.get(key) != value for o in others)
+        key: value
+        for key, value in given.items()
+        if key != "pretext" and any(o.get(key) != value for o in others)
     }
-    return " ".join([name, *(f"{key}={value}" for key, value in sorted(differing.items()))])
+    nested = _nested(given.get("pretext"), [o.get("pretext") for o in others])
+    return " ".join(
+        [name, *nested, *(f"{key}={value}" for key, value in sorted(differing.items()))]
+    )
+
+
+def _nested(pretext: Json, others: Sequence[Json]) -> list[str]:
+    """Name the pretext that a plug-in is given, and its parameters where others differ in them."""
+    if pretext is None:
+        return []
+    own = {"name": pretext} if isinstance(pretext, str) else pretext
+    alike = [{"name": one} if isinstance(one, str) else one for one in others if one is not None]
+    alike = [one for one in alike if one["name"] == own["name"]]
+    differing = {
+        key: value for key, value in own.items() if any(o.get(key) != value for o in alike)
+    }
+    return [own["name"], *(f"{key}={value}" for key, value in sorted(differing.items()))]

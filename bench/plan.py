@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from bench import collisions
 from bench.auxiliary import card_of
 from bench.baseline import choose_baselines
 from bench.catalogue import card
@@ -102,7 +103,11 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
         cells=tuple(cells),
         stages=stages,
         dropped=tuple(dropped),
-        warnings=(*warnings, *_notes(suite, variants)),
+        warnings=(
+            *warnings,
+            *_notes(suite, variants),
+            *collisions.warnings(variants, suite.shots[0]),
+        ),
         settings=_settings(suite, variants, baseline),
         cards=_cards(variants),
     )
@@ -277,12 +282,17 @@ def _named(label: str, pattern: str) -> bool:
 
 def _notes(suite: Suite, variants: Sequence[Variant]) -> list[str]:
     """Say where a budget buys less than the least number of steps."""
-    return [
+    found = [
         f"{one.label}: its {phase} budget buys {bought} steps; {LEAST_STEPS} are taken"
-        for one in variants
+        for one in _with_embeddings(variants)
         for phase in one.phases
         if (bought := one.bought(phase, suite.shots[0])) < LEAST_STEPS
     ]
+    return list(dict.fromkeys(found))  # an embedding has its row's label
+
+
+def _with_embeddings(variants: Sequence[Variant]) -> list[Variant]:
+    return [part for one in variants for part in (one, one.embedding) if part]
 
 
 def _settings(
@@ -311,6 +321,6 @@ def _cards(variants: Sequence[Variant]) -> dict[str, Json]:
         f"{axis}/{one.names[axis]}": card_of(one.names[axis], plugin, one.described(axis) or {})
         if axis == "auxiliary"
         else card(axis, one.names[axis], plugin)
-        for one in variants
+        for one in _with_embeddings(variants)
         for axis, plugin in one.plugins.items()
     }

@@ -38,13 +38,16 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
             f"Use at most {min(test)} in all.",
         )
     axis = "init" if "init" in variant.plugins else "pretext"
-    first = variant.plugins.get(axis)
-    if isinstance(first, AbstractPretext | AbstractInit) and first.batch_size > sum(train):
-        raise UserError(
-            variant.where,
-            f"batch_size {first.batch_size}, but {data} has {sum(train)} training examples",
-            f"Use {{name: {variant.names[axis]}, batch_size: {sum(train)}}} or less.",
-        )
+    first = [(variant.names.get(axis), variant.plugins.get(axis))]
+    if variant.embedding:
+        first.append((variant.embedding.names["pretext"], variant.embedding.plugins["pretext"]))
+    for name, plugin in first:
+        if isinstance(plugin, AbstractPretext | AbstractInit) and plugin.batch_size > sum(train):
+            raise UserError(
+                variant.where,
+                f"batch_size {plugin.batch_size}, but {data} has {sum(train)} training examples",
+                f"Use {{name: {name}, batch_size: {sum(train)}}} or less.",
+            )
     if "tasks" in variant.plugins:
         _refuse_tasks(variant, suite, train)
     _refuse_selection(variant, suite)
@@ -58,6 +61,7 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
     name, data = variant.names["tasks"], variant.names["data"]
     for shots in suite.shots:
         shape = variant.task_shape(shots)
+        _refuse_clusters(variant, shape.ways, sum(train))
         most = len(train) if tasks.uses_labels else sum(train)
         if shape.ways > most:
             raise UserError(
@@ -72,6 +76,18 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
                 f" but the smallest training class of {data} has {min(train)} examples",
                 f"Use tasks: {{name: {name}, shots: ..., queries: ...}}, {min(train)} in all.",
             )
+
+
+def _refuse_clusters(variant: Variant, ways: int, examples: int) -> None:
+    clustered = variant.clustered
+    if clustered and not ways <= clustered.k <= examples:
+        data = variant.names["data"]
+        raise UserError(
+            variant.where,
+            f"{variant.label} makes k = {clustered.k} clusters of the {examples} training examples"
+            f" of {data} for {ways}-way tasks",
+            f"Use tasks: {{name: {variant.names['tasks']}, k: ...}}, from {ways} to {examples}.",
+        )
 
 
 def _fewer_ways(variant: Variant, shape: "TaskShape", most: int) -> str:

@@ -12,14 +12,13 @@ from bench.errors import UserError, suggest
 from bench.suite import LAST, Budget, Choice, Combination, Selection
 
 if TYPE_CHECKING:
-    from bench.contract import AbstractData, AbstractPlugin, TaskShape
+    from bench.contract import AbstractClustered, AbstractData, AbstractPlugin, TaskShape
     from bench.dataset import Facts
 
 FactsOf = Callable[[str, "AbstractData"], "Facts"]
 PLAIN_INITS = ("scratch", "pretext", "checkpoint")  # the words of ``init`` that name no plug-in
 LEAST_STEPS = 2  # of a training, however small the scale
 PLUGINS = ("data", "encoder", "augment", "pretext", "init", "tasks", "auxiliary", "meta")
-VIEWERS = ("pretext", "init", "tasks", "auxiliary")  # those that may ask for augmented views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +64,7 @@ class Variant:
         """Everything that tells this variant from another; two with one identity are one."""
         axes = {axis: self.described(axis) for axis in PLUGINS}
         budget = {phase: self.steps(phase) for phase in self.phases}
+        budget |= {"embedding": self.embedding.steps("pretrain")} if self.embedding else {}
         start, norms = [self.init, self.weights], [self.norm, self.tested_norm]
         return [axes, start, norms, self.ways, self.selection.described, budget]
 
@@ -73,6 +73,33 @@ class Variant:
         """The kinds of training this variant goes through."""
         pretrained = () if self.init in ("scratch", "checkpoint") else ("pretrain",)
         return pretrained + (("metatrain",) if "tasks" in self.plugins else ())
+
+    @property
+    def clustered(self) -> "AbstractClustered | None":
+        """The source of its tasks, where these are made of clusters."""
+        from bench.contract import AbstractClustered
+
+        tasks = self.plugins.get("tasks")
+        return tasks if isinstance(tasks, AbstractClustered) else None
+
+    @property
+    def embedding(self) -> "Variant | None":
+        """What trains the embedding that its tasks are clusters of, as a row of its own."""
+        tasks = self.clustered
+        if tasks is None or tasks.pretext is None:
+            return None
+        shared = ("data", "encoder", "augment")
+        kept = {axis: plugin for axis, plugin in self.plugins.items() if axis in shared}
+        described = self.described("tasks")
+        assert described is not None
+        return replace(
+            self,
+            plugins={**kept, "pretext": tasks.pretext},
+            names={**self.names, "pretext": described["params"]["pretext"]["name"]},
+            init="pretext",
+            weights=None,
+            selection=LAST,
+        )
 
     @property
     def objective(self) -> str:
@@ -184,7 +211,7 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
     built |= {axis: _build(axis, chosen[axis]) for axis in chosen if axis not in built}
     policy = combination.augment or _default(data.augment, where)
     augment = _build("augment", policy)
-    if any(getattr(built.get(axis), "augments", False) for axis in VIEWERS):
+    if _augmenting({axis: choice.name for axis, choice in chosen.items()}, built):
         chosen["augment"], built["augment"] = policy, augment
     reason = _nonsense(init.name, pretext.name)
     if "auxiliary" in chosen:
@@ -230,6 +257,8 @@ def _selected(variant: Variant, selection: Selection) -> Variant:
 def _unselectable(variant: Variant) -> str | None:
     """Say why a rule cannot measure a variant's last training."""
     axis = "tasks" if "tasks" in variant.plugins else "init"
+    if variant.selection.name == "pretext_val" and variant.clustered:
+        return "pretext_val needs tasks on the validation split, and no cluster is there"
     labelled = axis in variant.plugins and _labels({axis: variant.plugins[axis]}) == "train"
     reason = f"pretext_val needs a loss without labels, {variant.names.get(axis)} uses them"
     return reason if labelled and variant.selection.name == "pretext_val" else None
@@ -248,6 +277,14 @@ def _known_init(init: Choice) -> Choice:
     if init.name not in known:
         raise UserError(init.where, f"unknown init {init.name!r}", suggest(init.name, known))
     return init
+
+
+def _augmenting(names: Mapping[str, str], plugins: Mapping[str, "AbstractPlugin"]) -> list[str]:
+    """Name what asks for augmented views, the pretext of an embedding included."""
+    users = {axis: plugins.get(axis) for axis in ("pretext", "init", "tasks", "auxiliary")}
+    found = [names[axis] for axis, one in users.items() if getattr(one, "augments", False)]
+    nested = getattr(users["tasks"], "pretext", None)
+    return found + (["the clusters' pretext"] if getattr(nested, "augments", False) else [])
 
 
 def _nonsense(init: str, pretext: str) -> str | None:
@@ -277,7 +314,7 @@ def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
     from bench.contract import Setting
 
     if variant.names.get("augment") == "none":
-        users = [variant.names[axis] for axis in VIEWERS if axis in variant.plugins]
+        users = _augmenting(variant.names, variant.plugins)
         return f"{' and '.join(users)} would see the same image twice: augment is none"
     settings = [
         Setting(

@@ -8,6 +8,7 @@ Shapes: B inputs, C channels, H height, W width, D features, N ways.
 
 from bench.cell import Norm
 from bench.contract.learning import (
+    AbstractClustered,
     AbstractLearner,
     AbstractMeta,
     AbstractMetaTrained,
@@ -27,6 +28,7 @@ from bench.contract.pretraining import (
     AbstractNetwork,
     AbstractPretext,
     Pretext,
+    PretextOrNone,
 )
 from bench.contract.values import (
     AtLeastTwo,
@@ -42,6 +44,7 @@ from bench.contract.values import (
 __all__ = [
     "AbstractAugment",
     "AbstractClassifying",
+    "AbstractClustered",
     "AbstractData",
     "AbstractEncoder",
     "AbstractInit",
@@ -59,6 +62,7 @@ __all__ = [
     "Loss",
     "Norm",
     "Pretext",
+    "PretextOrNone",
     "Setting",
     "Shape",
     "Task",

@@ -118,3 +118,19 @@ Pretext = Annotated[
     PlainSerializer(_described),
 ]
 """A parameter that is itself a pretext task: in a suite its name, or name and parameters."""
+
+
+def _built_if_any(value: object, info: ValidationInfo) -> AbstractPretext | None:
+    return None if value == "none" else _built(value, info)
+
+
+def _described_if_any(plugin: AbstractPretext | None, info: SerializationInfo) -> object:
+    return "none" if plugin is None else _described(plugin, info)
+
+
+PretextOrNone = Annotated[
+    AbstractPretext | None,
+    PlainValidator(_built_if_any),
+    PlainSerializer(_described_if_any),
+]
+"""A parameter that is a pretext task, or ``none``."""

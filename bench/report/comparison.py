@@ -6,7 +6,7 @@ Verdicts stand within a class of labels; across classes only the difference is s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.cell import TRAINED, Json
+from bench.cell import ROLES, Json
 from bench.plan import Plan
 from bench.report.results import Group, Results
 from bench.report.statistics import (
@@ -238,7 +238,7 @@ def _marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
 def _other_budget(group: Group, baseline: Group) -> bool:
     """Whether a phase of training that both rows have was given more or less in one of them."""
     own, usual = group.first.params, baseline.first.params
-    names = [f"{kind}.budget" for kind in TRAINED]
+    names = [f"{role}.budget" for role in ROLES]
     return any(name in own and name in usual and own[name] != usual[name] for name in names)
 
 

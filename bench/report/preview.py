@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from bench.cell import TRAINED, Json, StageKind
+from bench.cell import TRAINED, Json, StageKind, kind_of
 from bench.plan import Plan
 from bench.report import words
 from bench.report.comparison import blocks
@@ -14,7 +14,12 @@ KINDS: tuple[StageKind, ...] = (*TRAINED, "evaluate")
 PLUGINS = ("data", "encoder", "pretext", "meta", "tasks")
 # Conv4-64 on one core at 32x32x3: 75 images forward and backward took 0.094 s; a test episode of
 # 425 to 625 passes (ten steps, five read-outs) 0.20 to 0.41 s.
-SECONDS_PER_IMAGE = {"pretrain": 1.3e-3, "metatrain": 1.3e-3, "evaluate": 6e-4}
+SECONDS_PER_IMAGE = {
+    "pretrain": 1.3e-3,
+    "cluster": 1e-2,
+    "metatrain": 1.3e-3,
+    "evaluate": 6e-4,
+}
 
 
 def plan_text(plan: Plan, store: Store) -> str:
@@ -74,7 +79,7 @@ def _stages(plan: Plan, store: Store) -> str:
     rows = []
     for kind in KINDS:
         keys = [key for key, spec in plan.stages.items() if spec.kind == kind]
-        uses = sum(kind in cell.stages for cell in plan.cells)
+        uses = sum(kind_of(role) == kind for cell in plan.cells for role in cell.stages)
         cached = sum(store.has(kind, key) for key in keys)
         if keys:
             rows.append([kind, *map(str, (len(keys), uses, uses - len(keys), cached))])

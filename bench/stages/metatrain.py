@@ -1,14 +1,17 @@
 """Meta-train encoder and head over tasks drawn from the training split."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from bench.catalogue import rebuild
-from bench.cell import StageSpec
+from bench.cell import Json, StageSpec
 from bench.contract import (
+    AbstractClustered,
     AbstractMetaTrained,
+    AbstractSource,
     AbstractTasks,
     Task,
     TaskShape,
@@ -17,12 +20,14 @@ from bench.contract import (
 from bench.dataset import Part
 from bench.stages.auxiliary import auxiliary_of, without
 from bench.stages.checkpoint import chosen, prefixed
+from bench.stages.cluster import large_enough, read_clusters
 from bench.stages.engine import TASKS_AT_ONCE, Learner, channels_last, over_tasks
 from bench.stages.model import assemble
 from bench.stages.network import Network
+from bench.stages.observed import collisions
 from bench.stages.place import Place, Result
 from bench.stages.selection import Loss, snapshots
-from bench.stages.source import Source, augmentation, read_part
+from bench.stages.source import Members, Source, augmentation, read_part
 from bench.stages.streams import generator, seed_default
 from bench.stages.training import Training, train, trained
 
@@ -41,6 +46,8 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
     policy = augmentation(inputs["augment"]) if tasks.augments else None
     source = Source(part, policy, place.device, labels=tasks.uses_labels)
     shape = TaskShape(**inputs["task"])
+    groups = _clusters(tasks, shape, inputs, place) if isinstance(tasks, AbstractClustered) else []
+    source = Source(part, policy, place.device, labels=tasks.uses_labels, clusters=groups)
     # Steps on the features of a frozen encoder differentiate none of its convolutions twice.
     second_order = meta.second_order and not meta.frozen_encoder
     model = assemble(
@@ -112,7 +119,24 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
     if "running_statistics" in inputs:
         done.carried = _running_statistics(model.network, done, source, spec, place)
     weights = without({**done.params, **done.carried})
-    return trained(spec, place, done, weights, first.num_parameters)
+    result = trained(spec, place, done, weights, first.num_parameters)
+    facts: dict[str, Json] = {"clusters": [len(counts) for _, counts in groups]} if groups else {}
+    if tasks.guesses_classes:
+
+        def again(truth: AbstractSource, number: int) -> Task:
+            return _draw(tasks, truth, shape, spec, *divmod(number, meta.tasks_per_step))
+
+        total = inputs["budget"]["steps"] * meta.tasks_per_step
+        facts["collisions"] = collisions(part, source, again, total)
+    return replace(result, facts={**result.facts, **facts})
+
+
+def _clusters(
+    tasks: AbstractClustered, shape: TaskShape, inputs: Mapping[str, Json], place: Place
+) -> list[Members]:
+    """Return the clusters that can fill a task, of each partition."""
+    found_PN = read_clusters(place.store, inputs["needs"]["cluster"])
+    return large_enough(found_PN, tasks.k, shape.shots + shape.queries, shape.ways)
 
 
 def _buffers(carried: Tensors) -> dict[str, Tensor]:
@@ -141,7 +165,7 @@ def _running_statistics(
 
 def _draw(
     tasks: AbstractTasks,
-    source: Source,
+    source: AbstractSource,
     shape: TaskShape,
     spec: StageSpec,
     step: int,
