@@ -111,7 +111,7 @@ def _with_params(variant: Variant, axis: str, among: list[Variant]) -> str:
     }
     nested = _nested(given.get("pretext"), [o.get("pretext") for o in others])
     return " ".join(
-        [name, *nested, *(f"{key}={value}" for key, value in sorted(differing.items()))]
+        [name, *nested, *(f"{key}={_written(differing[key])}" for key in sorted(differing))]
     )
 
 
@@ -126,3 +126,17 @@ def _nested(pretext: Json, others: Sequence[Json]) -> list[str]:
         key: value for key, value in own.items() if any(o.get(key) != value for o in alike)
     }
     return [own["name"], *(f"{key}={value}" for key, value in sorted(differing.items()))]
+
+
+def _written(value: Json) -> str:
+    """Write a parameter, plug-ins in a list by their names: ``rotation angles=8+jigsaw``."""
+    if isinstance(value, list) and value and all(_is_plugin(one) for one in value):
+        return "+".join(_written(one) for one in value)
+    if isinstance(value, str) or not _is_plugin(value):
+        return str(value)
+    params = [f"{key}={_written(value[key])}" for key in sorted(value) if key != "name"]
+    return " ".join([value["name"], *params])
+
+
+def _is_plugin(value: Json) -> bool:
+    return isinstance(value, str) or (isinstance(value, dict) and "name" in value)
