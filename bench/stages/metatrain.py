@@ -71,10 +71,12 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
 
         return list(over_tasks(one, drawn, vectorised=vectorised)), buffers
 
-    def step(number: int, params: Tensors, carried: Tensors) -> tuple[Tensor, Tensors, Tensors]:
+    def step(
+        number: int, params: Tensors, carried: Tensors
+    ) -> tuple[Tensor, Tensors, Tensors, Tensors]:
         (losses, *gradients), buffers = answer("metatrain", source, number, params, carried)
         mean = {name: g.mean(0) for name, g in zip(params, gradients, strict=True)}
-        return losses.mean(), mean, buffers
+        return losses.mean(), mean, buffers, {}
 
     def loss_on(held_out: Part) -> Loss:
         unseen = Source(held_out, policy, place.device, labels=False)

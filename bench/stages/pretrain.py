@@ -55,13 +55,16 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
 
     batches = _Batches(source.num_examples, size, "pretrain order", digest, seed)
 
-    def step(number: int, params: Tensors, carried: Tensors) -> tuple[Tensor, Tensors, Tensors]:
+    def step(
+        number: int, params: Tensors, carried: Tensors
+    ) -> tuple[Tensor, Tensors, Tensors, Tensors]:
         loss, state, buffers = forward("pretrain", batches, source, number, params, carried)
         gradients = torch.autograd.grad(loss, tuple(params.values()), materialize_grads=True)
         return (
             loss,
             dict(zip(params, gradients, strict=True)),
             prefixed(buffers, "buffer/") | prefixed(state, "state/"),
+            {},
         )
 
     def loss_on(held_out: Part) -> Loss:
