@@ -1,11 +1,15 @@
 """From a variant, shots and a seed to a cell: its path of stages, each with what decides it."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from bench.catalogue import build, parameters, resolved
 from bench.cell import Cell, Json, StageKind, StageSpec
 from bench.suite import LAST, Evaluate
 from bench.variant import Variant
+
+if TYPE_CHECKING:
+    from bench.contract import Validation
 
 READOUTS = (0, 1, 3, 5, 10, 20, 50, 100)  # test-time steps after which accuracy is read
 REVISIONS: Mapping[StageKind, int] = {"pretrain": 1, "metatrain": 1, "evaluate": 1}
@@ -59,7 +63,14 @@ def _pretrain(variant: Variant, seed: int) -> StageSpec:
     }
     rule = _selection(variant, "pretrain")
     inputs |= {"selection": rule} if rule else {}
+    inputs |= {"validation": _validation(variant.validates)} if variant.validates else {}
     return StageSpec(kind="pretrain", inputs=_common(variant, "pretrain", "train", seed) | inputs)
+
+
+def _validation(validates: "Validation") -> dict[str, Json]:
+    """Describe what draws the episodes of the validation split; their sizes are the pretext's."""
+    name = "instances" if validates.classes == "instances" else "labels"
+    return {"tasks": resolved("tasks", name, build("tasks", name, {}, "validation"))}
 
 
 def _for_training(variant: Variant) -> dict[str, Json]:
@@ -150,8 +161,14 @@ def _common(variant: Variant, kind: StageKind, split: str, seed: int) -> dict[st
 
 
 def _budget(variant: Variant, phase: str, shots: int) -> dict[str, Json]:
-    steps = variant.steps(phase, shots)
-    return {"steps": steps, "examples": steps * variant.examples_per_step(phase, shots)}
+    budget: dict[str, Json] = {
+        "steps": variant.steps(phase, shots),
+        "examples": variant.examples(phase, shots),
+    }
+    if phase == "pretrain" and variant.pretraining.candidates:
+        tried = variant.pretraining.candidates
+        budget["shares"] = [{"steps": one.steps, "examples": one.examples} for one in tried]
+    return budget
 
 
 def _key(specs: Mapping[str, StageSpec], kind: str) -> str | None:
@@ -168,7 +185,8 @@ def _params(variant: Variant, specs: Mapping[str, StageSpec]) -> dict[str, Json]
         flat |= {f"{axis}.{key}": value for key, value in params.items()}
     for kind in variant.phases:
         flat[f"{kind}.budget"] = variant.asked_for(kind)
-        flat |= {f"{kind}.{key}": value for key, value in specs[kind].inputs["budget"].items()}
+        spent = specs[kind].inputs["budget"]
+        flat |= {f"{kind}.{key}": spent[key] for key in ("steps", "examples")}
     if "metatrain" in specs:
         flat |= {f"task.{key}": value for key, value in specs["metatrain"].inputs["task"].items()}
     return flat

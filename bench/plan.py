@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from bench.baseline import choose_baselines
+from bench.budget import LEAST_STEPS
 from bench.catalogue import card
 from bench.cell import Cell, Json, Norm, StageSpec, digest
 from bench.controls import ALWAYS, NEEDS, combinations_of
@@ -14,7 +15,7 @@ from bench.graph import path_of, readouts
 from bench.naming import label_all
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
-from bench.variant import LEAST_STEPS, FactsOf, Variant, resolve
+from bench.variant import FactsOf, Variant, resolve
 
 
 @dataclass(frozen=True, kw_only=True)

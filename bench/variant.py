@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bench.budget import CEILING, LEAST_STEPS, Pretraining, steps_for
 from bench.catalogue import build, entries, resolved
 from bench.cell import Json, Labels, Norm
 from bench.checkpoint import noted_labels, opened
@@ -11,12 +12,11 @@ from bench.errors import UserError, suggest
 from bench.suite import LAST, Budget, Choice, Combination, Selection
 
 if TYPE_CHECKING:
-    from bench.contract import AbstractData, AbstractPlugin, TaskShape
+    from bench.contract import AbstractData, AbstractPlugin, TaskShape, Validation
     from bench.dataset import Facts
 
 FactsOf = Callable[[str, "AbstractData"], "Facts"]
 PLAIN_INITS = ("scratch", "pretext", "checkpoint")  # the words of ``init`` that name no plug-in
-LEAST_STEPS = 2  # of a training, however small the scale
 PLUGINS = ("data", "encoder", "augment", "pretext", "init", "tasks", "meta")
 
 
@@ -76,11 +76,25 @@ class Variant:
 
     def augments(self, phase: str) -> bool:
         """Whether a phase of training asks for augmented views."""
-        from bench.contract import AbstractInit, AbstractPretext, AbstractTasks
+        from bench.contract import AbstractInit, AbstractPretext, AbstractSearch, AbstractTasks
 
         plugin = self.plugins[self.objective if phase == "pretrain" else "tasks"]
-        assert isinstance(plugin, AbstractPretext | AbstractInit | AbstractTasks)
+        assert isinstance(plugin, AbstractPretext | AbstractSearch | AbstractInit | AbstractTasks)
         return plugin.augments
+
+    @property
+    def pretraining(self) -> Pretraining:
+        """What pre-training is of; only where there is any."""
+        return Pretraining(
+            objective=self.plugins[self.objective],
+            budget=self.budget,
+            held_out=sum(self.facts.counts["val"]),
+        )
+
+    @property
+    def validates(self) -> "Validation | None":
+        """The episodes of the validation split that pre-training learns from or is chosen by."""
+        return self.pretraining.validates if self.objective in self.plugins else None
 
     def task_shape(self, shots: int) -> "TaskShape":
         """Return the shape of the tasks it meta-trains on, when it is tested at ``shots``."""
@@ -96,21 +110,24 @@ class Variant:
             queries=meta.task_queries if tasks.queries is None else tasks.queries,
         )
 
-    def examples_per_step(self, phase: str, shots: int = 1) -> int:
-        """Return the examples that one training step passes forward."""
-        from bench.contract import AbstractInit, AbstractMetaTrained, AbstractPretext
-
+    def examples(self, phase: str, shots: int = 1) -> int:
+        """Return the examples that a phase of training passes forward."""
         if phase == "pretrain":
-            objective = self.plugins[self.objective]
-            assert isinstance(objective, AbstractPretext | AbstractInit)
-            views = objective.views if isinstance(objective, AbstractPretext) else 1
-            return views * objective.batch_size
+            return self.pretraining.examples
+        return self.steps(phase, shots) * self._examples_per_step(shots)
+
+    def _examples_per_step(self, shots: int) -> int:
+        """Return the examples that one step of meta-training passes forward."""
+        from bench.contract import AbstractMetaTrained
+
         meta = self.plugins["meta"]
         assert isinstance(meta, AbstractMetaTrained)
         return meta.tasks_per_step * meta.examples_per_task(self.task_shape(shots), self.norm)
 
     def steps(self, phase: str, shots: int = 1) -> int:
         """Return the training steps that the budget buys, at least 2."""
+        if phase == "pretrain":
+            return self.pretraining.steps
         return max(LEAST_STEPS, self.bought(phase, shots))
 
     def images(self, phase: str, shots: int = 1) -> int:
@@ -118,7 +135,7 @@ class Variant:
         asked: int | None = getattr(self.budget, f"{phase}_images")
         if asked is not None:
             return round(asked * self.budget.scale)
-        return self.steps(phase, shots) * self.examples_per_step(phase, shots)
+        return self.examples(phase, shots)
 
     def asked_for(self, phase: str) -> str:
         """Return a phase's budget before the scale, as ``20000 images`` or ``300 steps``."""
@@ -127,10 +144,17 @@ class Variant:
 
     def bought(self, phase: str, shots: int = 1) -> int:
         """Return the whole steps that the budget buys, which may be too few to train."""
-        steps, images = (getattr(self.budget, f"{phase}_{unit}") for unit in ("steps", "images"))
-        if steps is None:
-            steps = images / self.examples_per_step(phase, shots)
-        return int(steps * self.budget.scale + 1e-9)  # 100 x 0.29 is 29 steps, not 28
+        if phase == "pretrain":
+            return self.pretraining.bought
+        steps, images, scale = (
+            self.budget.metatrain_steps,
+            self.budget.metatrain_images,
+            self.budget.scale,
+        )
+        if steps is not None:
+            return int(steps * scale + CEILING)
+        assert images is not None
+        return steps_for(images, scale, lambda steps: steps * self._examples_per_step(shots))
 
 
 def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -> Variant | str:
@@ -216,8 +240,13 @@ def _unselectable(variant: Variant) -> str | None:
     """Say why a rule cannot measure a variant's last training."""
     axis = "tasks" if "tasks" in variant.plugins else "init"
     labelled = axis in variant.plugins and _labels({axis: variant.plugins[axis]}) == "train"
-    reason = f"pretext_val needs a loss without labels, {variant.names.get(axis)} uses them"
-    return reason if labelled and variant.selection.name == "pretext_val" else None
+    if variant.selection.name != "pretext_val":
+        return None
+    if labelled:
+        return f"pretext_val needs a loss without labels, {variant.names.get(axis)} uses them"
+    if variant.validates and "tasks" not in variant.plugins:
+        return "pretext_val needs one loss for all snapshots, validation episodes change this one"
+    return None
 
 
 def _default(name: str, where: str) -> Choice:
@@ -244,11 +273,14 @@ def _nonsense(init: str, pretext: str) -> str | None:
 
 
 def _labels(built: Mapping[str, "AbstractPlugin"]) -> Labels:
-    from bench.contract import AbstractTasks
+    from bench.contract import AbstractPretext, AbstractSearch, AbstractTasks
 
-    tasks = built.get("tasks")
-    uses = "init" in built or (isinstance(tasks, AbstractTasks) and tasks.uses_labels)
-    return "train" if uses else "none"
+    tasks, pretext = built.get("tasks"), built.get("pretext")
+    if "init" in built or (isinstance(tasks, AbstractTasks) and tasks.uses_labels):
+        return "train"
+    if not isinstance(pretext, AbstractPretext | AbstractSearch) or not pretext.validates:
+        return "none"
+    return "validation" if pretext.validates.classes == "labels" else "none"
 
 
 def _most(labels: Sequence[Labels]) -> Labels:

@@ -21,8 +21,10 @@ PICTURES = "conformance-pictures"  # below the root folder of data sets
 NEEDED: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
     "pretext/mixture": {"members": ["rotation", "position"], "weights": [0.3, 1.0]},
+    "pretext/best_of": {"candidates": ["rotation", "position"]},
 }
 FETCHED = ("cifar10", "cifar_fs", "fashion_mnist", "omniglot")  # not there unless it was fetched
+MIXTURE: Json = {"name": "mixture", "members": ["rotation", "simclr"]}
 MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what a method does
     ("meta", "maml", {"order": 1}),
     ("meta", "anil", {"order": 1}),
@@ -32,6 +34,8 @@ MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what 
     ("meta", "none", {"tune_steps": 3}),
     ("meta", "learn2learn_maml", {"order": 1}),
     ("pretext", "mixture", {"members": ["rotation", {"name": "simclr", "batch_size": 8}]}),
+    ("pretext", "mixture", {"members": ["rotation", "simclr"], "weights": "learned", "every": 3}),
+    ("pretext", "best_of", {"candidates": [MIXTURE], "draws": 3}),
     ("meta", "none", {"head": "neighbour"}),
     ("meta", "none", {"head": "logistic"}),
     ("tasks", "instances", {"augment_support": True, "shots": 2}),

@@ -26,6 +26,7 @@ from bench.contract.pretraining import (
     AbstractInit,
     AbstractNetwork,
     AbstractPretext,
+    AbstractSearch,
     Pretext,
 )
 from bench.contract.values import (
@@ -37,6 +38,7 @@ from bench.contract.values import (
     Task,
     TaskShape,
     Tensors,
+    Validation,
 )
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "AbstractNetwork",
     "AbstractPlugin",
     "AbstractPretext",
+    "AbstractSearch",
     "AbstractSource",
     "AbstractTasks",
     "AbstractTrained",
@@ -64,4 +67,5 @@ __all__ = [
     "Task",
     "TaskShape",
     "Tensors",
+    "Validation",
 ]
