@@ -1,6 +1,7 @@
 """From a variant, shots and a seed to a cell: its path of stages, each with what decides it."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from bench.auxiliary import parameters_of
 from bench.catalogue import build, parameters, resolved
@@ -8,6 +9,9 @@ from bench.cell import Cell, Json, StageKind, StageSpec
 from bench.collisions import planned
 from bench.suite import LAST, Evaluate
 from bench.variant import Variant
+
+if TYPE_CHECKING:
+    from bench.contract import Validation
 
 READOUTS = (0, 1, 3, 5, 10, 20, 50, 100)  # test-time steps after which accuracy is read
 REVISIONS: Mapping[StageKind, int] = {
@@ -67,6 +71,7 @@ def _pretrain(variant: Variant, seed: int) -> StageSpec:
     }
     rule = _selection(variant, "pretrain")
     inputs |= {"selection": rule} if rule else {}
+    inputs |= {"validation": _validation(variant.validates)} if variant.validates else {}
     return StageSpec(kind="pretrain", inputs=_common(variant, "pretrain", "train", seed) | inputs)
 
 
@@ -88,6 +93,12 @@ def _clusters(variant: Variant, seed: int, pretrained: str | None) -> dict[str, 
     spec = StageSpec(kind="cluster", inputs=_common(variant, "cluster", "train", seed) | inputs)
     own = trained is None or trained.key == pretrained
     return ({} if own or trained is None else {"embedding": trained}) | {"cluster": spec}
+
+
+def _validation(validates: "Validation") -> dict[str, Json]:
+    """Describe what draws the episodes of the validation split; their sizes are the pretext's."""
+    name = "instances" if validates.classes == "instances" else "labels"
+    return {"tasks": resolved("tasks", name, build("tasks", name, {}, "validation"))}
 
 
 def _for_training(variant: Variant) -> dict[str, Json]:
@@ -184,8 +195,14 @@ def _common(variant: Variant, kind: StageKind, split: str, seed: int) -> dict[st
 
 
 def _budget(variant: Variant, phase: str, shots: int) -> dict[str, Json]:
-    steps = variant.steps(phase, shots)
-    return {"steps": steps, "examples": steps * variant.examples_per_step(phase, shots)}
+    budget: dict[str, Json] = {
+        "steps": variant.steps(phase, shots),
+        "examples": variant.examples(phase, shots),
+    }
+    if phase == "pretrain" and variant.pretraining.candidates:
+        tried = variant.pretraining.candidates
+        budget["shares"] = [{"steps": one.steps, "examples": one.examples} for one in tried]
+    return budget
 
 
 def _key(specs: Mapping[str, StageSpec], kind: str) -> str | None:
@@ -204,14 +221,16 @@ def _params(variant: Variant, shots: int, specs: Mapping[str, StageSpec]) -> dic
         flat |= {f"{axis}.{key}": value for key, value in params.items()}
     for kind in variant.phases:
         flat[f"{kind}.budget"] = variant.asked_for(kind)
-        flat |= {f"{kind}.{key}": value for key, value in specs[kind].inputs["budget"].items()}
+        spent = specs[kind].inputs["budget"]
+        flat |= {f"{kind}.{key}": spent[key] for key in ("steps", "examples")}
         tasks, images = variant.batch(kind, shots)
         flat[f"{kind}.batch"] = f"{tasks} x {images}" if kind == "metatrain" else f"{images}"
     if variant.embedding:
         spec = specs.get("embedding", specs.get("pretrain"))
         assert spec is not None
         flat["embedding.budget"] = variant.embedding.asked_for("pretrain")
-        flat |= {f"embedding.{key}": value for key, value in spec.inputs["budget"].items()}
+        spent = spec.inputs["budget"]
+        flat |= {f"embedding.{key}": spent[key] for key in ("steps", "examples")}
     if "metatrain" in specs:
         flat |= {f"task.{key}": value for key, value in specs["metatrain"].inputs["task"].items()}
         found = planned(variant, specs["metatrain"].inputs["task"]["ways"])

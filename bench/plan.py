@@ -8,15 +8,17 @@ from fnmatch import fnmatchcase
 from bench import collisions
 from bench.auxiliary import card_of
 from bench.baseline import choose_baselines
+from bench.budget import LEAST_STEPS
 from bench.catalogue import card
 from bench.cell import Cell, Json, Norm, StageSpec, digest
 from bench.controls import ALWAYS, NEEDS, combinations_of
 from bench.errors import UserError, suggest
 from bench.graph import path_of, readouts
 from bench.naming import label_all
+from bench.resolution import FactsOf, resolve
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
-from bench.variant import LEAST_STEPS, FactsOf, Variant, resolve
+from bench.variant import Variant
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,16 +38,18 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
             f"Use at most {min(test)} in all.",
         )
     axis = "init" if "init" in variant.plugins else "pretext"
-    first = [(variant.names.get(axis), variant.plugins.get(axis))]
+    trained = [(variant.names[axis], variant.pretraining)] if axis in variant.plugins else []
     if variant.embedding:
-        first.append((variant.embedding.names["pretext"], variant.embedding.plugins["pretext"]))
-    for name, plugin in first:
-        if isinstance(plugin, AbstractPretext | AbstractInit) and plugin.batch_size > sum(train):
-            raise UserError(
-                variant.where,
-                f"batch_size {plugin.batch_size}, but {data} has {sum(train)} training examples",
-                f"Use {{name: {name}, batch_size: {sum(train)}}} or less.",
-            )
+        trained.append((variant.embedding.names["pretext"], variant.embedding.pretraining))
+    for name, whole in trained:
+        for one in [each.objective for each in whole.candidates or (whole,)]:
+            if isinstance(one, AbstractPretext | AbstractInit) and one.batch_size > sum(train):
+                raise UserError(
+                    variant.where,
+                    f"batch_size {one.batch_size}, but {data} has {sum(train)} training examples",
+                    f"Use {{name: {name}, batch_size: {sum(train)}}} or less.",
+                )
+    _refuse_validation(variant)
     if "tasks" in variant.plugins:
         _refuse_tasks(variant, suite, train)
     _refuse_selection(variant, suite)
@@ -111,6 +113,28 @@ def _fewer_ways(variant: Variant, shape: "TaskShape", most: int) -> str:
     declined = variant.plugins["meta"].declines(setting)
     tasks = f"tasks: {{name: {variant.names['tasks']}, ways: {most}}}"
     return f"ways: {most}" if declined else tasks
+
+
+def _refuse_validation(variant: Variant) -> None:
+    """Check the episodes that a pretext learns from or is chosen by against the split."""
+    asked, data, val = variant.validates, variant.names["data"], variant.facts.counts["val"]
+    if asked is None:
+        return
+    needed, ways = asked.shape.shots + asked.shape.queries, asked.shape.ways
+    lacking = {
+        "instances": ways > sum(val),
+        "clusters": sum(val) // asked.cluster_size < 2 * ways or needed > asked.cluster_size,
+        "labels": ways > len(val) or needed > min(val),
+    }[asked.classes]
+    if lacking:
+        raise UserError(
+            variant.where,
+            f"validation episodes of {ways} {asked.classes} with {needed} examples each, but the"
+            f" validation split of {data} has {len(val)} classes of at least {min(val)},"
+            f" {sum(val)} examples in all",
+            "Use smaller outer_ways, outer_queries or cluster_size, of clusters at least twice"
+            " as many as ways.",
+        )
 
 
 def _refuse_selection(variant: Variant, suite: Suite) -> None:

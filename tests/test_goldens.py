@@ -42,9 +42,18 @@ PICTURES = "golden-pictures"
 HEAD = "name: golden\nshots: 1\nseeds: 1\nways: 3\nevaluate: {episodes: 5, queries: 2}\n"
 HEAD += f"budget: {{pretrain_steps: {STEPS}, metatrain_steps: {STEPS}}}\n"
 TASKS = "ways: 3, shots: 2, queries: 2"
+MIXTURE: dict[str, Json] = {"name": "mixture", "members": ["rotation", "simclr"], "batch_size": 8}
+LEARNED: dict[str, Json] = {
+    "members": ["rotation", "simclr"],
+    "batch_size": 8,
+    "weights": "learned",
+    "every": 2,
+    "outer_queries": 3,
+}
 PARAMS: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
-    "pretext/mixture": {"members": ["rotation", "simclr"], "batch_size": 8},
+    "pretext/mixture": LEARNED,
+    "pretext/best_of": {"candidates": [MIXTURE], "draws": STEPS, "episodes": 2},  # a loss for each
     "meta/finetune": {"steps": 3},
     "tasks/pretext": {"family": ["rotation", "jigsaw", "recolour"]},
 }

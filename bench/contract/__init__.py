@@ -27,6 +27,7 @@ from bench.contract.pretraining import (
     AbstractInit,
     AbstractNetwork,
     AbstractPretext,
+    AbstractSearch,
     Pretext,
     PretextOrNone,
 )
@@ -39,6 +40,7 @@ from bench.contract.values import (
     Task,
     TaskShape,
     Tensors,
+    Validation,
 )
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "AbstractNetwork",
     "AbstractPlugin",
     "AbstractPretext",
+    "AbstractSearch",
     "AbstractSource",
     "AbstractTasks",
     "AbstractTrained",
@@ -68,4 +71,5 @@ __all__ = [
     "Task",
     "TaskShape",
     "Tensors",
+    "Validation",
 ]
