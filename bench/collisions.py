@@ -46,15 +46,14 @@ def warnings(variants: Sequence[Variant], shots: int) -> list[str]:
         ways = one.task_shape(shots).ways if "tasks" in one.plugins else 0
         found = None if one.beside else planned(one, ways)
         if found is not None:
-            lines.append(f"{one.label}: {_drawn(one, ways)} with probability {found:.3g}")
+            lines.append(f"{one.label}: {_told(one, ways, found)}")
     return lines
 
 
-def _drawn(variant: Variant, ways: int) -> str:
-    classes = len(variant.facts.counts["train"])
-    if variant.clustered:
-        return (
-            f"of {variant.clustered.k} clusters, if they were pure and spread evenly over the"
-            f" {classes} training classes, a task's {ways} would hold two of one true class"
-        )
-    return f"of {ways} images of a task, from {classes} training classes, two are of one true class"
+def _told(variant: Variant, ways: int, found: float) -> str:
+    what = "clusters" if variant.clustered else "images"
+    said = f"two of a task's {ways} {what} are of one true class with probability {found:.3g}"
+    classes = f"{len(variant.facts.counts['train'])} training classes"
+    if variant.clustered is None:
+        return f"{said} ({classes})"
+    return f"{said} if all {variant.clustered.k} are pure, and spread evenly over the {classes}"

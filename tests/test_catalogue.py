@@ -166,6 +166,7 @@ NEEDED: dict[str, dict[str, Json]] = {
     "mixture": {"members": ["rotation", "simclr"]},
     "pretext": {"family": ["rotation", "jigsaw"]},
     "best_of": {"candidates": ["rotation", "simclr"]},
+    "clusters": {"pretext": "none"},
 }
 
 

@@ -20,6 +20,7 @@ from bench.errors import UserError
 PICTURES = "conformance-pictures"  # below the root folder of data sets
 NEEDED: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
+    "tasks/clusters": {"pretext": "none"},
     "pretext/mixture": {"members": ["rotation", "position"], "weights": [0.3, 1.0]},
     "tasks/pretext": {"family": ["rotation", "jigsaw"]},
     "pretext/best_of": {"candidates": ["rotation", "position"]},
@@ -42,6 +43,7 @@ MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what 
     ("pretext", "best_of", {"candidates": [MIXTURE], "draws": 3}),
     ("meta", "none", {"head": "neighbour"}),
     ("meta", "none", {"head": "logistic"}),
+    ("tasks", "clusters", {"pretext": {"name": "rotation", "batch_size": 8}, "partitions": 3}),
     ("tasks", "instances", {"augment_support": True, "shots": 2}),
     ("tasks", "pretext", {"family": ["position", {"name": "rotation", "angles": 8}, "erased"]}),
 ]

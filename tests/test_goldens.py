@@ -28,7 +28,7 @@ from bench.errors import UserError
 from bench.plan import make_plan
 from bench.stages.engine import Learner
 from bench.stages.model import assemble
-from bench.stages.perform import STAGES
+from bench.stages.perform import STAGES, perform
 from bench.stages.place import Place
 from bench.stages.source import read_part
 from bench.stages.streams import seed_default
@@ -56,6 +56,7 @@ PARAMS: dict[str, dict[str, Json]] = {
     "pretext/best_of": {"candidates": [MIXTURE], "draws": STEPS, "episodes": 2},  # a loss for each
     "meta/finetune": {"steps": 3},
     "tasks/pretext": {"family": ["rotation", "jigsaw", "recolour"]},
+    "tasks/clusters": {"pretext": {"name": "rotation", "batch_size": 8}, "k": 6, "partitions": 2},
 }
 SMALL: dict[str, dict[str, Json]] = {
     "pretext": {"batch_size": 8},
@@ -109,7 +110,7 @@ def trace(what: str, root: Path) -> list[float]:
     """Return five losses of a plug-in; ``root`` holds the data sets."""
     kind, name = what.split("/")
     with tempfile.TemporaryDirectory() as folder, _float64():
-        spec = _stage(what, Path(folder), root)
+        spec, below = _stages(what, Path(folder), root)
         if kind == "augment":
             policy = resolved(kind, name, build(kind, name, {}, what))
             spec = replace(spec, inputs={**spec.inputs, "augment": policy})
@@ -121,12 +122,15 @@ def trace(what: str, root: Path) -> list[float]:
             emit=lambda event: None,
             checkpoint_seconds=float("inf"),
         )
+        for one in below:  # what tasks are made of
+            perform(one, place)
         if spec.kind == "evaluate":
             return _episodes(spec, place)
         return [float(loss) for loss in STAGES[spec.kind](spec, place).curve["loss"]]
 
 
-def _stage(what: str, folder: Path, root: Path) -> StageSpec:
+def _stages(what: str, folder: Path, root: Path) -> tuple[StageSpec, list[StageSpec]]:
+    """Return the stage that is traced, and those that it needs, in their order."""
     (folder / "suite.yaml").write_text(suite_of(what))
 
     def facts_of(name: str, source: AbstractData) -> object:
@@ -135,7 +139,9 @@ def _stage(what: str, folder: Path, root: Path) -> StageSpec:
     plan = make_plan(read_suite(folder / "suite.yaml"), facts_of)  # type: ignore[arg-type]
     cell = next((cell for cell in plan.cells if not cell.control), plan.cells[0])
     kinds = ("metatrain", "evaluate") if "metatrain" in cell.stages else ("pretrain", "evaluate")
-    return plan.stages[next(cell.stages[kind] for kind in kinds if kind in cell.stages)]
+    key = next(cell.stages[kind] for kind in kinds if kind in cell.stages)
+    below = list(cell.stages.values())
+    return plan.stages[key], [plan.stages[one] for one in below[: below.index(key)]]
 
 
 def _episodes(spec: StageSpec, place: Place) -> list[float]:

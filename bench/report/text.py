@@ -14,6 +14,7 @@ from bench.published import UNSTATED, published
 from bench.report import words
 from bench.report.answer import one_seed, overall, sentences
 from bench.report.comparison import Block, is_floor
+from bench.report.guessed import guessed_table
 from bench.report.reproduction import Beside, beside, tally
 from bench.report.results import Results
 from bench.report.style import Picture
@@ -39,12 +40,14 @@ class Section:
     accuracy: Table
     cost: Table
     across: Table | None
+    guessed: Table | None
     marks: Sequence[str]
 
     @property
     def tables(self) -> list[Table]:
         """The tables that are there."""
-        return [table for table in (self.accuracy, self.cost, self.across) if table]
+        several = (self.accuracy, self.cost, self.across, self.guessed)
+        return [table for table in several if table]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +121,7 @@ def _section(block: Block, results: Results, margin: float) -> Section:
         accuracy=accuracy_table(block, results),
         cost=cost_table(block, results),
         across=across_table(block),
+        guessed=guessed_table(block),
         marks=[
             f"{words.escape(row.group.variant)}: {', '.join(row.marks)}"
             for row in block.rows
