@@ -46,9 +46,17 @@ from bench.contract import (
 )
 from bench.inner import BETA1, adam, prototypical_loss
 
+
+def _uniform_is_none(
+    value: tuple[float, ...] | Literal["uniform", "learned"] | None,
+) -> tuple[float, ...] | Literal["learned"] | None:
+    """Give the word and its absence one key."""
+    return None if value == "uniform" else value
+
+
 Weights = Annotated[
     tuple[PositiveFloat, ...] | Literal["uniform", "learned"] | None,
-    AfterValidator(lambda value: None if value == "uniform" else value),
+    AfterValidator(_uniform_is_none),
 ]
 
 

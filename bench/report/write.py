@@ -13,6 +13,7 @@ from bench.report.figures import accuracy_figures
 from bench.report.frame import csv_bytes, frame_of
 from bench.report.results import read_results
 from bench.report.text import suite_changed, write_text
+from bench.report.weights import weights_figure
 from bench.store import Store, write_atomic
 
 REVISION = 3  # raised when a report of the same results reads differently
@@ -72,8 +73,8 @@ def _contents(plan: Plan, store: Store) -> tuple[dict[str, bytes], str]:
     """Return every file beside the index by its name, and the index's markdown."""
     results = read_results(plan, store)
     compared = blocks(results)
-    learning = learning_figure(results)
-    pictures = accuracy_figures(results, compared) + ([learning] if learning else [])
+    over_training = (learning_figure(results), weights_figure(results))
+    pictures = accuracy_figures(results, compared) + [one for one in over_training if one]
     report = write_text(results, compared, pictures, content_hash(plan, store))
     files = {picture.name: picture.content for picture in pictures}
     files |= {table.name: csv_bytes(table.frame) for table in report.tables}
