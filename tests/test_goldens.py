@@ -39,6 +39,7 @@ GOLDENS = Path(__file__).parent / "goldens"
 STEPS = 5
 CLOSE = 1e-9  # relative: other CPUs add up in another order
 PICTURES = "golden-pictures"
+COLOURS = "golden-colours"
 HEAD = "name: golden\nshots: 1\nseeds: 1\nways: 3\nevaluate: {episodes: 5, queries: 2}\n"
 HEAD += f"budget: {{pretrain_steps: {STEPS}, metatrain_steps: {STEPS}}}\n"
 TASKS = "ways: 3, shots: 2, queries: 2"
@@ -103,6 +104,8 @@ def suite_of(what: str) -> str:
         axes[kind] = own
     if what == "encoder/pixels":
         axes["pretext"] = "none"
+    elif what == "pretext/colorize":
+        axes["data"] = f"{{name: image_folder, path: {COLOURS}, size: 16}}"
     return HEAD + "".join(f"{axis}: {value}\n" for axis, value in axes.items())
 
 
@@ -189,16 +192,18 @@ def _float64() -> Iterator[None]:
 
 
 def fill(root: Path) -> Path:
-    """Write fifteen classes of five pictures, and link to the real sets where they are."""
+    """Write fifteen classes of five pictures, grey and coloured; link to the real sets."""
     for real in Path(os.environ.get("BENCH_DATA") or root / "nothing").glob("*"):
         (root / real.name).symlink_to(real)
     ramp = np.add.outer(np.arange(16), np.arange(16))
     for number in range(75):
-        folder = root / PICTURES / f"class {number // 5}"
-        folder.mkdir(parents=True, exist_ok=True)
         pixels = (ramp * (number // 5 + 1) + 3 * number) % 256
-        picture = np.repeat(pixels[..., None], 3, axis=2).astype(np.uint8)
-        Image.fromarray(picture).save(folder / f"{number}.png")
+        channels = {PICTURES: [pixels] * 3, COLOURS: [pixels, pixels[::-1], 255 - pixels[:, ::-1]]}
+        for name, each in channels.items():
+            folder = root / name / f"class {number // 5}"
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = np.stack(each, axis=2).astype(np.uint8)
+            Image.fromarray(picture).save(folder / f"{number}.png")
     return root
 
 
