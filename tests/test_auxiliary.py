@@ -417,7 +417,7 @@ def test_weights_are_selected_beside_it(
 ) -> None:
     """Snapshots are measured by the sum, or by exams that know nothing of the own head."""
     tasks = "instances" if rule == "pretext_val" else "labels"
-    meta = "{name: maml, order: 1, steps: 1, task_shots: 1, task_queries: 2}"
+    meta = "{name: meta_sgd, order: 1, task_shots: 1, task_queries: 2}"  # a rate for each tensor
     more = {"pretext_val": "batches: 2", "label_val": "episodes: 3, shots: 1, queries: 1, steps: 1"}
     selection = f"selection: {{name: {rule}, snapshots: 2, {more[rule]}}}\n"
     _, manifest, weights = run(
