@@ -33,6 +33,7 @@ def draw_from(
         query_x=source.examples(query_QN.flatten()),
         query_y=_labels(query_QN),
         ways=shape.ways,
+        classes=chosen_N,
     )
 
 

@@ -1,8 +1,9 @@
 """Tasks from labelled classes: the usual episodes. Vinyals et al. (2016), arXiv:1606.04080."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Generator
 
@@ -16,11 +17,17 @@ class Labels(AbstractTasks):
 
     reference: ClassVar[str] = "arXiv:1606.04080"
     uses_labels: ClassVar[bool] = True
+    fixed_classes: ClassVar[bool] = True
     ways: AtLeastTwo | None = None
     shots: PositiveInt | Literal["match"] | None = None
     queries: NonNegativeInt | None = None
 
+    def num_classes(self, source: AbstractSource) -> int:
+        """The classes of the training split."""
+        return len(source.classes()[1])
+
     def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
         """Draw classes, then different examples of each; labels are in random order."""
-        members_CM, _ = source.classes()
-        return draw_from(members_CM, source, shape, rng)
+        members_CM, count_C = source.classes()
+        task = draw_from(members_CM, source, shape, rng)
+        return replace(task, rivals=torch.ones_like(count_C, dtype=torch.bool))
