@@ -41,7 +41,7 @@ class Mae(AbstractPretext):
     # small ones; the authors' 16 of 224 makes 14 x 14, SparK's 32 of 224 makes 7 x 7
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6  # share of the patches that is masked; SimMIM
     # and SparK, whose encoders see whole images too; He et al.: 0.75 for transformers
-    normalise: bool = False  # plain pixels, as SimMIM; He et al. (table 1d) and SparK: True
+    normalise: bool = True  # He et al. (table 1d) and SparK; SimMIM: plain pixels
     hidden: PositiveInt = 32  # features the decoder has for each patch; small, as they ask for
 
     def declines(self, setting: Setting) -> str | None:
