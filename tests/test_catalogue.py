@@ -111,6 +111,8 @@ REFUSED = [
         {"candidates": ["rotation", LEARNED | {"name": "mixture"}]},
         "cannot be a candidate",
     ),
+    ("pretext", "best_of", {"candidates": ["rotation"] * 2}, "two candidates are the same"),
+    ("pretext", "best_of", SEARCH | {"draws": 2}, "leaves nothing to draw"),
     ("pretext", "best_of", SEARCH | {"outer_shots": 2}, "outer: instances has one shot"),
     ("meta", "../meta/maml", {}, "no meta is named '../meta/maml'."),
     ("meta", "__init__", {}, "no meta is named '__init__'."),

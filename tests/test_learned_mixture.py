@@ -305,6 +305,17 @@ def test_a_row_says_what_its_episodes_saw(plan_of: PlanOf, outer: str) -> None:
     assert row.labels == ("validation" if outer == "labels" else "none")
 
 
+def test_only_what_says_so_is_given_episodes(
+    plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pretext that names no episodes has none to ask for: labels could be behind them."""
+    monkeypatch.setattr(
+        Rotation, "loss", lambda self, net, *given: (net.validation().query_x.sum(), {})
+    )
+    with pytest.raises(PermissionError):
+        run(first_of(plan_of("name: rotation, batch_size: 8")), tmp_path)
+
+
 def test_a_budget_of_images_holds_the_episodes(plan_of: PlanOf, glyphs: Dataset) -> None:
     """All that is passed forward is counted: batches, episodes, and what is clustered for them."""
     images = "pretrain_images: 20_000"

@@ -88,6 +88,7 @@ def test_the_best_candidate_is_kept(plan_of: PlanOf, tmp_path: Path) -> None:
     events = run(spec, store)
     manifest = store.manifest(spec.kind, spec.key)
     losses = manifest["curve"]["loss"]
+    assert manifest["curve"]["steps"] == [1, 2]
     assert len(set(losses)) == 2
     assert manifest["metrics"] == {"loss": min(losses), "chosen": losses.index(min(losses))}
     alone = tried_by(spec)[manifest["metrics"]["chosen"]]
@@ -95,8 +96,9 @@ def test_the_best_candidate_is_kept(plan_of: PlanOf, tmp_path: Path) -> None:
     found, expected = weights(store, spec), weights(Store(tmp_path / "alone"), alone)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in found)
-    steps = [event.step for event in events if isinstance(event, Progress)]
-    assert steps == list(range(1, 9))
+    told = [event for event in events if isinstance(event, Progress)]
+    assert [event.step for event in told] == list(range(1, 9))
+    assert {name for event in told for name in event.values} == {"candidate/loss"}
     assert {event.total for event in events if isinstance(event, Progress | Started)} == {8}
 
 

@@ -43,9 +43,13 @@ class BestOf(AbstractSearch):
     cluster_size: PositiveInt = 60  # images for each cluster, as the selection rule pseudo_val
 
     def __post_init__(self) -> None:
-        """Refuse less than two candidates, and candidates that validate."""
+        """Refuse less than two candidates, equal ones, and candidates that validate."""
         if len(self.candidates) * (self.draws or 1) < 2:
             raise ValueError("one candidate: give another, or draws")
+        if len(set(self.candidates)) < len(self.candidates):
+            raise ValueError("two candidates are the same")
+        if self.draws and any(one.drawn(Generator()) == one for one in self.candidates):
+            raise ValueError("draws: a candidate leaves nothing to draw, as a mixture its weights")
         if any(one.validates for one in self.candidates):
             raise ValueError("a mixture with learned weights cannot be a candidate")
         if self.outer == "instances" and self.outer_shots > 1:

@@ -140,7 +140,9 @@ class Mixture(AbstractPretext):
         return {f"weight/{name}": w for name, w in zip(twice, self._weights(state), strict=True)}
 
     def drawn(self, rng: Generator) -> AbstractPretext:
-        """Return the mixture with weights uniform over the simplex: Dirichlet(1, ..., 1)."""
+        """Return the mixture with weights uniform over the simplex, unless it has numbers."""
+        if isinstance(self.weights, tuple):
+            return self
         share_K = torch.rand(len(self.members), generator=rng, dtype=torch.float64)
         weight_K = (-torch.log1p(-share_K)).clamp(min=1e-9)  # exponential, then made to sum to 1
         return replace(self, weights=tuple((weight_K / weight_K.sum()).tolist()))

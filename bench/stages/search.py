@@ -41,10 +41,9 @@ def search(spec: StageSpec, place: Place, plugin: AbstractSearch, pretrain: Pret
     losses = _losses(spec, own, plugin, tried)
     best = min(range(len(tried)), key=losses.__getitem__)
     found = [own.store.manifest("pretrain", one.key) for one in tried]
-    ends = torch.tensor([one.inputs["budget"]["steps"] for one in tried]).cumsum(0)
     return Result(
         metrics={"loss": losses[best], "chosen": best},
-        curve={"steps": ends.tolist(), "loss": losses},
+        curve={"steps": list(range(1, len(tried) + 1)), "loss": losses},  # candidates so far
         cost={
             "seconds": clock.seconds() + sum(one["cost"]["seconds"] for one in found),
             "examples": spec.inputs["budget"]["examples"],
@@ -89,7 +88,11 @@ def _relay(place: Place, spec: StageSpec, done: int) -> Callable[[Event], None]:
 
     def emit(event: Event) -> None:
         assert isinstance(event, Started | Progress)
-        place.emit(replace(event, key=spec.key, step=done + event.step, total=total))
+        moved = replace(event, key=spec.key, step=done + event.step, total=total)
+        if isinstance(moved, Progress):  # their losses are not the one that chooses
+            values = {f"candidate/{name}": value for name, value in moved.values.items()}
+            moved = replace(moved, values=values)
+        place.emit(moved)
 
     return emit
 
