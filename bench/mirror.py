@@ -6,7 +6,7 @@ training steps, ``adaptation/accuracy`` over steps at test time. Knows no MLflow
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -99,8 +99,9 @@ def stage_child(spec: StageSpec) -> Child:
 
 def cell_child(cell: Cell) -> Child:
     """Describe a cell: its coordinates, and every resolved parameter."""
-    fields = asdict(cell)
+    fields = cell.described
     stages, params = fields.pop("stages"), fields.pop("params")
+    del fields["id"]
     return Child(
         name=cell.id,
         tags={"kind": "cell", "cell": cell.id, "key": stages["evaluate"]},

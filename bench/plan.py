@@ -12,6 +12,7 @@ from bench.controls import ALWAYS, NEEDS, combinations_of
 from bench.errors import UserError, suggest
 from bench.graph import path_of, readouts
 from bench.naming import label_all
+from bench.new_tasks import ALL_ALIKE, members_of, rows_of, settings_of, tested_alike
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
 from bench.variant import LEAST_STEPS, FactsOf, Variant, resolve
@@ -48,7 +49,7 @@ class Plan:
         """Return a JSON value from which ``from_json`` makes an equal plan."""
         return {
             "name": self.name,
-            "cells": [asdict(cell) | {"id": cell.id} for cell in self.cells],
+            "cells": [cell.described for cell in self.cells],
             "stages": [
                 {"key": key, "kind": spec.kind, "needs": list(spec.needs), "inputs": spec.inputs}
                 for key, spec in self.stages.items()
@@ -88,12 +89,14 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
     variants, dropped = _variants(suite, facts_of)
     baseline, warnings = choose_baselines(suite, variants)
     variants = _only(suite, variants, set(baseline.values()))
+    rows, without = rows_of(suite, variants)
+    dropped += [Dropped(variant=row, reason=reason) for row, reason in without]
     cells: list[Cell] = []
     stages: dict[str, StageSpec] = {}
     for seed in suite.seeds:
-        for variant in variants:
+        for variant, new in rows:
             for shots in suite.shots:
-                cell, path = path_of(variant, shots, seed, suite.evaluate)
+                cell, path = path_of(variant, shots, seed, suite.evaluate, new)
                 cells.append(cell)
                 stages |= {spec.key: spec for spec in path}
     return Plan(
@@ -103,7 +106,7 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
         dropped=tuple(dropped),
         warnings=(*warnings, *_notes(suite, variants)),
         settings=_settings(suite, variants, baseline),
-        cards=_cards(variants),
+        cards=_cards(suite, variants),
     )
 
 
@@ -123,7 +126,11 @@ def _variants(suite: Suite, facts_of: FactsOf) -> tuple[list[Variant], list[Drop
         reasons = "; ".join(f"{one.variant}: {one.reason}" for one in dropped)
         raise UserError(suite.where("grid"), f"no combination is left ({reasons})", "Change one.")
     kept, bases = _distinct(kept, bases, dropped)
-    kept = _with_inductive(label_all(_with_controls(suite, bases, kept, dropped, facts_of)))
+    kept = label_all(_with_controls(suite, bases, kept, dropped, facts_of))
+    if suite.held_out:
+        kept, alike = tested_alike(kept)
+        dropped += [Dropped(variant=label, reason=ALL_ALIKE) for label in alike]
+    kept = _with_inductive(kept)
     _refuse_equal_labels(kept)
     _refuse_two_sets(kept)
     return _possible(suite, kept, dropped), dropped
@@ -287,7 +294,7 @@ def _notes(suite: Suite, variants: Sequence[Variant]) -> list[str]:
 def _settings(
     suite: Suite, variants: Sequence[Variant], baseline: Mapping[str, str]
 ) -> dict[str, Json]:
-    return {
+    return settings_of(suite) | {
         "file": suite.file,
         "source": suite.source,
         "source_sha256": hashlib.sha256(suite.source.encode()).hexdigest(),
@@ -305,8 +312,9 @@ def _settings(
     }
 
 
-def _cards(variants: Sequence[Variant]) -> dict[str, Json]:
-    return {
+def _cards(suite: Suite, variants: Sequence[Variant]) -> dict[str, Json]:
+    family = members_of(suite) if suite.held_out else {}
+    return {f"pretext/{name}": card("pretext", name, one) for name, one in family.items()} | {
         f"{axis}/{one.names[axis]}": card(axis, one.names[axis], plugin)
         for one in variants
         for axis, plugin in one.plugins.items()
