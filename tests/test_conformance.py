@@ -31,6 +31,8 @@ MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what 
     ("meta", "protonet", {"tune_steps": 3}),
     ("meta", "none", {"tune_steps": 3}),
     ("meta", "learn2learn_maml", {"order": 1}),
+    ("pretext", "rotation", {"angles": 8}),
+    ("pretext", "jigsaw", {"grid": 3}),
     ("pretext", "mixture", {"members": ["rotation", {"name": "simclr", "batch_size": 8}]}),
     ("meta", "none", {"head": "neighbour"}),
     ("meta", "none", {"head": "logistic"}),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bench.conformance.subject import Fault, Subject, Unchanged, require, require_repeats
 from bench.conformance.world import CPU, Handed, Small, inputs, precision, setting_for, small
-from bench.contract import AbstractPretext, Shape, Tensors
+from bench.contract import AbstractClassifying, AbstractPretext, Shape, Tensors
 from bench.stages.streams import generator, seed_default
 
 COUNT = 6  # examples in a batch
@@ -204,6 +204,50 @@ def both_precisions_agree(subject: Subject) -> None:
         abs(single - double) <= LIKE * abs(double) + LIKE,
         f"its loss is {float(single):.6g} in float32 and {float(double):.6g} in float64",
         "Use stable forms: F.cross_entropy, F.log_softmax, F.normalize.",
+    )
+
+
+def what_is_shown_is_an_image(subject: Subject) -> None:
+    """If it has classes, it shows any image as each: in its shape and type, in [0, 1], repeatably.
+
+    The images, and what numpy's and Python's generators hold, stay as they are; two classes of one
+    image do not look alike.
+    """
+    pretext = subject.plugin
+    if not isinstance(pretext, AbstractClassifying):
+        return
+    require(
+        pretext.num_classes >= 2,
+        f"num_classes is {pretext.num_classes}",
+        "Return how many classes show() knows: two are the fewest that can be told apart.",
+    )
+    for dtype in (torch.float32, torch.float64):
+        with precision(dtype):
+            _require_shown(pretext)
+
+
+def _require_shown(pretext: AbstractClassifying) -> None:
+    x = inputs(setting_for(pretext, "running").shape, 1).expand(pretext.num_classes, -1, -1, -1)
+    unchanged = Unchanged(x=x)
+    classes = torch.arange(pretext.num_classes)
+    (shown,) = require_repeats(
+        lambda: [pretext.show(x, classes, generator(CPU, "conformance", "show"))], "show()"
+    )
+    unchanged.require("show()")
+    require(
+        shown.shape == x.shape and shown.dtype == x.dtype,
+        f"show() makes {shown.dtype} {list(shown.shape)} of {x.dtype} {list(x.shape)}",
+        "Return one image for each, of the same shape and type.",
+    )
+    require(
+        shown.min() >= 0 and shown.max() <= 1,
+        f"what it shows reaches from {shown.min()} to {shown.max()}",
+        "Images are in [0, 1]: clamp what noise or interpolation adds.",
+    )
+    require(
+        len(torch.unique(shown, dim=0)) == len(shown),
+        "it shows one image alike in two of its classes",
+        "Each class of [0, num_classes) has to change the image in its own way.",
     )
 
 

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar
 
+import torch
+import torch.nn.functional as F
 from pydantic import PlainSerializer, PlainValidator, SerializationInfo, ValidationInfo
 from torch import Generator, Tensor, nn
 
@@ -82,8 +84,11 @@ class AbstractPretext(AbstractTrained):
 class AbstractClassifying(AbstractPretext):
     """A pretext task whose answers are a few classes, and that can show any image as each of them.
 
-    Several make a family: ``tasks: pretext`` draws episodes from them.
+    Several make a family: ``tasks: pretext`` draws episodes from them. By itself it is trained on
+    the cross-entropy of one linear layer over all classes, each image shown as one drawn at random.
     """
+
+    views: ClassVar[int] = 1
 
     @property
     @abstractmethod
@@ -96,6 +101,20 @@ class AbstractClassifying(AbstractPretext):
 
         What is cut or placed at random is drawn from ``rng``; the class decides the rest.
         """
+
+    def head(self, width: int, shape: Shape) -> nn.Module:
+        """Return one linear layer with a score for each class."""
+        return nn.Linear(width, self.num_classes)
+
+    def loss(
+        self, net: AbstractNetwork, state: Tensors, x_BCHW: Tensor, rng: Generator
+    ) -> tuple[Tensor, Tensors]:
+        """Return the mean cross-entropy, in nats, of the class that each image is shown as."""
+        class_B = torch.randint(
+            self.num_classes, (len(x_BCHW),), generator=rng, device=x_BCHW.device
+        )
+        shown = self.show(x_BCHW, class_B, rng)
+        return F.cross_entropy(net.head(net.encode(shown)), class_B), state
 
 
 def _built(value: object, info: ValidationInfo) -> AbstractPretext:
