@@ -65,10 +65,11 @@ def describe(spec: StageSpec) -> str:
     """Name a stage for people: ``pretrain simclr seed 0``, ``evaluate protonet 5-way 1-shot``."""
     inputs = spec.inputs
     words: list[str] = [spec.kind]
-    for role in ("pretext", "meta", "tasks"):
+    for role in ("pretext", "meta", "tasks", "member"):
         plugin = inputs.get(role)
         if plugin is not None and plugin["name"] != "none":
-            words.append(f"on {plugin['name']}" if role == "tasks" else plugin["name"])
+            before = {"tasks": "on ", "member": "on new "}.get(role, "")
+            words.append(f"{before}{plugin['name']}")
     if inputs.get("ways") is not None and inputs.get("shots") is not None:
         words.append(f"{inputs['ways']}-way {inputs['shots']}-shot")
     return " ".join([*words, *([f"seed {inputs['seed']}"] if "seed" in inputs else [])])

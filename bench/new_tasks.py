@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.catalogue import build, resolved
 from bench.cell import Json, Norm
+from bench.errors import UserError
 from bench.held_out import Held, names_of
 from bench.suite import Suite
 from bench.variant import Variant
@@ -101,13 +102,22 @@ def without(variant: Variant, held: Held) -> Variant | str:
 
 
 def members_of(suite: Suite) -> "dict[str, AbstractClassifying]":
-    """Return the whole family of a suite with ``held_out``, by name."""
+    """Return the whole family of a suite with ``held_out``, by name.
+
+    Raises:
+        UserError: a member has no classes to tell apart.
+    """
     from bench.contract import AbstractClassifying
 
-    assert suite.family is not None
-    built = [build("pretext", one["name"], one["params"], "") for one in _given(suite)]
-    assert all(isinstance(one, AbstractClassifying) for one in built)  # the task source saw to it
-    return dict(zip(names_of(suite.family.params["family"]), built, strict=True))  # type: ignore[arg-type]
+    family: dict[str, AbstractClassifying] = {}
+    where = suite.where("tasks", "family")
+    for one in _given(suite):
+        member = build("pretext", one["name"], one["params"], where)
+        if not isinstance(member, AbstractClassifying):
+            found = f"{one['name']} has no classes that an image could be shown as"
+            raise UserError(where, found, "Leave it out.")
+        family[one["name"]] = member
+    return family
 
 
 def _given(suite: Suite) -> Iterator[dict[str, Json]]:
