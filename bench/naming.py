@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from bench.cell import Json
 from bench.variant import Variant
 
 
@@ -83,4 +84,18 @@ def _with_params(variant: Variant, axis: str, among: list[Variant]) -> str:
     differing = {
         key: value for key, value in given.items() if any(o.get(key) != value for o in others)
     }
-    return " ".join([name, *(f"{key}={value}" for key, value in sorted(differing.items()))])
+    return " ".join([name, *(f"{key}={_written(differing[key])}" for key in sorted(differing))])
+
+
+def _written(value: Json) -> str:
+    """Write a parameter, plug-ins in a list by their names: ``rotation angles=8+jigsaw``."""
+    if isinstance(value, list) and value and all(_is_plugin(one) for one in value):
+        return "+".join(_written(one) for one in value)
+    if isinstance(value, str) or not _is_plugin(value):
+        return str(value)
+    params = [f"{key}={_written(value[key])}" for key in sorted(value) if key != "name"]
+    return " ".join([value["name"], *params])
+
+
+def _is_plugin(value: Json) -> bool:
+    return isinstance(value, str) or (isinstance(value, dict) and "name" in value)

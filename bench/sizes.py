@@ -98,6 +98,14 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
                 f"{variant.label} trains on {shape.ways}-way tasks, but {data} can fill {most}",
                 f"Use {_fewer_ways(variant, shape, most)} or less.",
             )
+        needed = tasks.examples_needed(shape)
+        if not tasks.uses_labels and needed > most:
+            raise UserError(
+                variant.where,
+                f"{variant.label} trains on tasks of {needed} different examples, but {data} has"
+                f" {most}",
+                f"Use {_smaller_tasks(variant)}, {most} in all.",
+            )
         if tasks.uses_labels and shape.shots + shape.queries > min(train):
             raise UserError(
                 variant.where,
@@ -155,11 +163,20 @@ def _clusters(variant: Variant, suite: Suite) -> Lacking | None:
 
 
 def _batch(variant: Variant, suite: Suite) -> Lacking | None:
-    from bench.contract import AbstractPretext
+    from bench.contract import AbstractPretext, AbstractTasks
 
     held = sum(variant.facts.counts["val"])
-    if "tasks" in variant.plugins:
-        size, field, axis = max(variant.task_shape(k).ways for k in suite.shots), "ways", "tasks"
+    tasks = variant.plugins.get("tasks")
+    if isinstance(tasks, AbstractTasks):
+        shapes = [variant.task_shape(number) for number in suite.shots]
+        size, field, axis = max(map(tasks.examples_needed, shapes)), "ways", "tasks"
+        if size > max(shape.ways for shape in shapes):
+            works = f"{_smaller_tasks(variant)}, {held} in all"
+            return (
+                (f"tasks of {size} different examples", f"{held} examples", works)
+                if size > held
+                else None
+            )
     else:
         pretext = variant.plugins["pretext"]
         assert isinstance(pretext, AbstractPretext)
@@ -168,3 +185,7 @@ def _batch(variant: Variant, suite: Suite) -> Lacking | None:
         return None
     works = f"{axis}: {{name: {variant.names[axis]}, {field}: {held}}} or less"
     return f"{field} {size}", f"{held} examples", works
+
+
+def _smaller_tasks(variant: Variant) -> str:
+    return f"tasks: {{name: {variant.names['tasks']}, ways: ..., shots: ..., queries: ...}}"

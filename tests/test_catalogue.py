@@ -68,7 +68,7 @@ def refusal(kind: str, name: str, params: Mapping[str, Json]) -> str:
 
 REFUSED = [
     ("meta", "mamml", {}, "no meta is named 'mamml'. Did you mean maml or imaml?"),
-    ("tasks", "xyz", {}, "no tasks is named 'xyz'. Known: instances, labels."),
+    ("tasks", "xyz", {}, "no tasks is named 'xyz'. Known: instances, labels, pretext."),
     ("pretext", "mixture", {"members": ["rotation"]}, "Tuple should have at least 2 items"),
     (
         "pretext",
@@ -141,6 +141,7 @@ def test_a_whole_number_is_a_number() -> None:
 NEEDED: dict[str, dict[str, Json]] = {
     "image_folder": {"path": "somewhere"},
     "mixture": {"members": ["rotation", "simclr"]},
+    "pretext": {"family": ["rotation", "jigsaw"]},
 }
 
 

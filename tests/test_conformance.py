@@ -21,6 +21,7 @@ PICTURES = "conformance-pictures"  # below the root folder of data sets
 NEEDED: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
     "pretext/mixture": {"members": ["rotation", "position"], "weights": [0.3, 1.0]},
+    "tasks/pretext": {"family": ["rotation", "jigsaw"]},
 }
 FETCHED = ("cifar10", "cifar_fs", "fashion_mnist", "omniglot")  # not there unless it was fetched
 MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what a method does
@@ -37,6 +38,7 @@ MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what 
     ("meta", "none", {"head": "neighbour"}),
     ("meta", "none", {"head": "logistic"}),
     ("tasks", "instances", {"augment_support": True, "shots": 2}),
+    ("tasks", "pretext", {"family": ["position", {"name": "rotation", "angles": 8}, "erased"]}),
 ]
 
 

@@ -46,6 +46,7 @@ PARAMS: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
     "pretext/mixture": {"members": ["rotation", "simclr"], "batch_size": 8},
     "meta/finetune": {"steps": 3},
+    "tasks/pretext": {"family": ["rotation", "jigsaw", "recolour"]},
 }
 SMALL: dict[str, dict[str, Json]] = {
     "pretext": {"batch_size": 8},
@@ -86,7 +87,8 @@ def suite_of(what: str) -> str:
     elif kind in ("pretext", "init"):
         axes |= {"meta": "none", kind: own}
     elif kind == "tasks":
-        axes[kind] = json.dumps({"name": name, "ways": 3, "shots": 1, "queries": 2})
+        sizes = {"ways": 3, "shots": 1, "queries": 2}
+        axes[kind] = json.dumps({"name": name, **params_of(what), **sizes})
     else:
         axes[kind] = own
     if what == "encoder/pixels":

@@ -49,6 +49,10 @@ class AbstractTasks(AbstractPlugin):
     shots: int | Literal["match"] | None  # "match": the suite's test shots; None: as for ways
     queries: int | None
 
+    def examples_needed(self, shape: TaskShape) -> int:
+        """Return how many different examples a task is made of, where no labels are used."""
+        return shape.ways
+
     @abstractmethod
     def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
         """Draw one task; every random draw comes from ``rng``."""
