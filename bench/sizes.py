@@ -124,6 +124,7 @@ def _fewer_ways(variant: Variant, shape: "TaskShape", most: int) -> str:
         norm=variant.norm,
         ways=variant.ways,
         task=replace(shape, ways=most),
+        fixed_classes=getattr(variant.plugins["tasks"], "fixed_classes", False),
     )
     declined = variant.plugins["meta"].declines(setting)
     tasks = f"tasks: {{name: {variant.names['tasks']}, ways: {most}}}"

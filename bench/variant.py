@@ -273,6 +273,7 @@ def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
             ways=variant.ways,
             trained=bool(variant.phases),
             task=variant.task_shape(number) if "tasks" in variant.plugins else None,
+            fixed_classes=getattr(variant.plugins.get("tasks"), "fixed_classes", False),
         )
         for number in shots
     ]

@@ -151,6 +151,21 @@ def test_images_are_drawn_uniformly() -> None:
     assert all(abs(count - expected) < 5 * np.sqrt(expected) for count in seen.values())
 
 
+def test_a_task_says_its_classes_among_all_members() -> None:
+    """Classes are numbered one member after the other; rivals are those of the task's member."""
+    for task in tasks(30):
+        (member,) = set(pixel(task.support_x, 1))
+        before = sum(other.classes for other in FAMILY[:member])
+        own = [before + cls for cls in range(FAMILY[member].classes)]
+        assert task.classes is not None
+        assert task.rivals is not None
+        assert task.classes[task.support_y].tolist() == [
+            before + cls for cls in pixel(task.support_x, 2)
+        ]
+        assert task.rivals.nonzero().flatten().tolist() == own
+        assert len(task.rivals) == Pretexts(family=FAMILY).num_classes(Numbered(40)) == 3 + 5 + 4
+
+
 def test_a_task_of_one_member_is_what_the_member_shows() -> None:
     """With one member, as for a held-out pretext, the task is that pretext's own images."""
     source = Numbered(40)

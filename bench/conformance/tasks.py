@@ -145,6 +145,46 @@ def the_source_is_left_as_it_is(subject: Subject) -> None:
     )
 
 
+def fixed_classes_are_said(subject: Subject) -> None:
+    """If its tasks are made of a fixed number of classes, each task says which, else none does."""
+    world = _World(subject)
+    count, fixed = world.tasks.num_classes(world.source), world.tasks.fixed_classes
+    for seed in range(TASKS if fixed else 1):
+        task = world.draw(seed)
+        said = (count, task.classes, task.rivals)
+        require(
+            fixed == all(one is not None for one in said)
+            and fixed == any(one is not None for one in said),
+            f"fixed_classes is {fixed}, but num_classes() returns {count}, and a task says"
+            f" {task.classes} and {task.rivals}",
+            "Say fixed_classes: ClassVar[bool] = True, and give num_classes(), task.classes and"
+            " task.rivals; or none of these.",
+        )
+        if fixed:
+            _require_classes(task, count or 0)
+
+
+def _require_classes(task: Task, count: int) -> None:
+    assert task.classes is not None
+    assert task.rivals is not None
+    classes = task.classes.tolist()
+    require(
+        len(set(classes)) == len(classes) == task.ways and set(classes) <= set(range(count)),
+        f"the {task.ways} ways of a task are the classes {classes}, of {count}",
+        "Return for each way another class, from 0 to num_classes() - 1.",
+    )
+    require(
+        task.rivals.dtype == torch.bool and tuple(task.rivals.shape) == (count,),
+        f"rivals is {task.rivals.dtype} {list(task.rivals.shape)}, of {count} classes",
+        "Return for each class whether it could be a way of this task.",
+    )
+    require(
+        task.rivals[task.classes].all(),
+        "a way of a task is a class that could be none of its ways",
+        "Set rivals wherever classes are.",
+    )
+
+
 def support_and_queries_are_different_examples(subject: Subject) -> None:
     """With labels: an example is in a task once, and a label's examples are of one class."""
     world = _World(subject)

@@ -55,7 +55,7 @@ def setting_for(plugin: AbstractPlugin, norm: Norm, *, tasks: bool = False) -> S
     """Return a small setting that the plug-in does not decline."""
     reasons = []
     for shape, task in product(SHAPES, TASKS if tasks else (None,)):
-        setting = Setting(shape=shape, norm=norm, ways=WAYS, task=task)
+        setting = Setting(shape=shape, norm=norm, ways=WAYS, task=task, fixed_classes=tasks)
         reason = plugin.declines(setting)
         if reason is None:
             return setting
@@ -76,7 +76,10 @@ def inputs(shape: Shape, count: int, name: str = "inputs") -> Tensor:
 
 
 def task_of(task: TaskShape, shape: Shape, name: str = "task") -> Task:
-    """Return a task whose classes differ, support in the order of the contract."""
+    """Return a task whose classes differ, support in the order of the contract.
+
+    Its ways are all the classes that there are, the last one first.
+    """
     centres = inputs(shape, task.ways, f"{name} centres")
     support_y = torch.arange(task.ways).repeat(task.shots)
     query_y = torch.arange(task.ways).repeat(task.queries)
@@ -86,6 +89,8 @@ def task_of(task: TaskShape, shape: Shape, name: str = "task") -> Task:
         query_x=0.5 * centres[query_y] + 0.5 * inputs(shape, len(query_y), f"{name} query"),
         query_y=query_y,
         ways=task.ways,
+        classes=torch.arange(task.ways).flip(0),
+        rivals=torch.ones(task.ways, dtype=torch.bool),
     )
 
 

@@ -44,6 +44,7 @@ class AbstractTasks(AbstractPlugin):
 
     uses_labels: ClassVar[bool]
     augments: ClassVar[bool] = False  # it calls ``source.augment``
+    fixed_classes: ClassVar[bool] = False  # each way is one of so many classes: see ``Task``
     default_shots: ClassVar[int | None] = None  # None: the meta-algorithm's
     ways: int | None  # None: what the meta-algorithm trains with by default
     shots: int | Literal["match"] | None  # "match": the suite's test shots; None: as for ways
@@ -52,6 +53,10 @@ class AbstractTasks(AbstractPlugin):
     def examples_needed(self, shape: TaskShape) -> int:
         """Return how many different examples a task is made of, where no labels are used."""
         return shape.ways
+
+    def num_classes(self, source: AbstractSource) -> int | None:
+        """Return how many classes all tasks are made of, if these are fixed."""
+        return None
 
     @abstractmethod
     def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
@@ -125,6 +130,7 @@ class AbstractMeta(AbstractPlugin):
 class AbstractMetaTrained(AbstractMeta, AbstractTrained):
     """A meta-learning algorithm, written for one task as pure functions."""
 
+    fixed_head: ClassVar[bool] = False  # with an output for each class of the tasks, not each way
     second_order: bool = False  # differentiates through its own gradient steps
     test_only: ClassVar[tuple[str, ...]] = ()  # parameters that training does not look at
     tasks_per_step: int
@@ -132,8 +138,11 @@ class AbstractMetaTrained(AbstractMeta, AbstractTrained):
     task_shots: int
     task_queries: int
 
-    def head(self, width: int, ways: int) -> nn.Module:
-        """Return trained layers on top of ``width`` features; the engine seeds them."""
+    def head(self, width: int, outputs: int) -> nn.Module:
+        """Return trained layers on top of ``width`` features; the engine seeds them.
+
+        ``outputs``: the ways of a task, or with ``fixed_head`` the classes of all tasks.
+        """
         return nn.Identity()
 
     def learned(self, params: Tensors) -> Tensors:

@@ -53,6 +53,7 @@ class Setting:
     ways: int
     trained: bool = False  # the encoder is, by a pretext or over tasks
     task: TaskShape | None = None  # of meta-training tasks; None where nothing is meta-trained
+    fixed_classes: bool = False  # of these tasks: there is a number of them, see Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,9 @@ class Task:
     """Support and query of one task: examples in [0, 1], labels in [0, ways).
 
     Support is ordered by shot first: examples 0 to N-1 are the first shot of each class.
+
+    Where tasks are made of a fixed number C of classes, ``classes`` says which one each way is,
+    integers [N], and ``rivals`` which of them could be a way of this task at all, booleans [C].
     """
 
     support_x: Tensor
@@ -75,3 +79,5 @@ class Task:
     query_x: Tensor
     query_y: Tensor
     ways: int
+    classes: Tensor | None = None
+    rivals: Tensor | None = None

@@ -6,6 +6,7 @@ through ``torch.func.vmap`` together. Constants, chosen by measurement, never at
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -143,13 +144,11 @@ def over_tasks(
     if not vectorised:
         results = [function(task) for task in tasks]
         return tuple(torch.stack(parts) for parts in zip(*results, strict=True))
-    ways = tasks[0].ways
+    first = tasks[0]
+    names = [field.name for field in fields(Task) if isinstance(getattr(first, field.name), Tensor)]
 
-    def of_tensors(sx: Tensor, sy: Tensor, qx: Tensor, qy: Tensor) -> tuple[Tensor, ...]:
-        return function(Task(support_x=sx, support_y=sy, query_x=qx, query_y=qy, ways=ways))
+    def of_tensors(parts: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        return function(replace(first, **parts))  # type: ignore[arg-type]  # its tensors alone
 
-    stacked = [
-        torch.stack([getattr(task, name) for task in tasks])
-        for name in ("support_x", "support_y", "query_x", "query_y")
-    ]
-    return tuple(vmap(of_tensors)(*stacked))
+    stacked = {name: torch.stack([getattr(task, name) for task in tasks]) for name in names}
+    return tuple(vmap(of_tensors)(stacked))

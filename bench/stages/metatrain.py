@@ -36,13 +36,15 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
     policy = augmentation(inputs["augment"])
     source = Source(part, policy, place.device, labels=tasks.uses_labels)
     shape = TaskShape(**inputs["task"])
+    outputs = tasks.num_classes(source) if meta.fixed_head else shape.ways
+    assert outputs is not None, "the plan declines a fixed head where classes are not"
     # Steps on the features of a frozen encoder differentiate none of its convolutions twice.
     second_order = meta.second_order and not meta.frozen_encoder
     model = assemble(
         inputs,
         place,
         part.images.shape[1:],
-        lambda width: meta.head(width, shape.ways),
+        lambda width: meta.head(width, outputs),
         inputs["meta"]["name"],
         meta.learned,
         channels_last=channels_last(place.device, second_order=second_order),

@@ -19,9 +19,14 @@ class Labels(AbstractTasks):
 
     reference: ClassVar[str] = "arXiv:1606.04080"
     uses_labels: ClassVar[bool] = True
+    fixed_classes: ClassVar[bool] = True
     ways: AtLeastTwo | None = None
     shots: PositiveInt | Literal["match"] | None = None
     queries: NonNegativeInt | None = None
+
+    def num_classes(self, source: AbstractSource) -> int:
+        """The classes of the training split."""
+        return len(source.classes()[1])
 
     def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
         """Draw classes, then different examples of each; labels are in random order."""
@@ -40,6 +45,8 @@ class Labels(AbstractTasks):
             query_x=source.examples(query_QN.flatten()),
             query_y=_labels(query_QN),
             ways=shape.ways,
+            classes=chosen_N,
+            rivals=torch.ones_like(count_C, dtype=torch.bool),
         )
 
 

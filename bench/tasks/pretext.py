@@ -33,6 +33,7 @@ class Pretexts(AbstractTasks):
 
     reference: ClassVar[str] = "arXiv:2111.01322"
     uses_labels: ClassVar[bool] = False
+    fixed_classes: ClassVar[bool] = True
     family: Annotated[tuple[Pretext, ...], Field(min_length=1)]  # names, or names and parameters
     ways: AtLeastTwo | None = None
     shots: PositiveInt | Literal["match"] | None = None
@@ -47,24 +48,36 @@ class Pretexts(AbstractTasks):
         """Each is shown once."""
         return shape.num_support + shape.num_queries
 
+    def num_classes(self, source: AbstractSource) -> int:
+        """The classes of all members, one member after the other."""
+        return sum(self._counts())
+
     def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
         """Draw a member, some of its classes in random order, and an image for each example."""
-        place = torch.randint(len(self.family), (), generator=rng, device=source.device)
-        member = self.family[int(place)]
+        device, counts = source.device, self._counts()
+        place = int(torch.randint(len(self.family), (), generator=rng, device=device))
+        member = self.family[place]
         assert isinstance(member, AbstractClassifying)
-        chosen_N = torch.randperm(member.num_classes, generator=rng, device=source.device)
-        chosen_N = chosen_N[: shape.ways]
-        image = torch.randperm(source.num_examples, generator=rng, device=source.device)
-        way = torch.arange(shape.ways, device=source.device).repeat(shape.shots + shape.queries)
+        chosen_N = torch.randperm(counts[place], generator=rng, device=device)[: shape.ways]
+        image = torch.randperm(source.num_examples, generator=rng, device=device)
+        way = torch.arange(shape.ways, device=device).repeat(shape.shots + shape.queries)
         x = source.examples(image[: self.examples_needed(shape)])
         shown = member.show(x, chosen_N[way], rng)
+        first = sum(counts[:place])  # of the member's classes, among all
+        rivals = torch.zeros(sum(counts), dtype=torch.bool, device=device)
+        rivals[first : first + counts[place]] = True
         return Task(
             support_x=shown[: shape.num_support],
             support_y=way[: shape.num_support],
             query_x=shown[shape.num_support :],
             query_y=way[shape.num_support :],
             ways=shape.ways,
+            classes=first + chosen_N,
+            rivals=rivals,
         )
+
+    def _counts(self) -> list[int]:
+        return [m.num_classes for m in self.family if isinstance(m, AbstractClassifying)]
 
 
 def _reason(member: AbstractPretext, setting: Setting) -> str | None:
