@@ -107,7 +107,7 @@ class Evaluate:
     episodes: int = 600
     queries: int = 15
     test_steps: int = 10
-    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)  # of the steps on a held-out task
+    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)  # of the steps on a held-out task
     rate_tasks: int = 60  # of the training family, on which one of the rates is chosen
 
 

@@ -262,9 +262,6 @@ def _marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
         marks.append("weights from one file: its seeds say nothing of other trainings of these")
     if baseline is not None and _other_budget(group, baseline):
         marks.append("a budget of its own, not its baseline's")
-    grid = plan.settings.get("rates", ())
-    if set(group.rates) & {min(grid, default=None), max(grid, default=None)}:
-        marks.append("a rate at the edge of its grid: another might serve it better")
     return tuple(marks + _selection(group))
 
 

@@ -26,6 +26,8 @@ from bench.report.style import (
 
 AXIS = {"accuracy": "accuracy (%)", "loss": "query loss (nats)"}
 SCALE = {"accuracy": 100.0, "loss": 1.0}
+BANDS = "bands: crossed 95 % intervals, cut at the panel's edge; dotted: chance"
+MARGIN = 0.3  # of the range of the means, above and below it
 
 
 def speed_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]:
@@ -34,9 +36,8 @@ def speed_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]:
     look, pictures = looks(results), []
     with styled():
         for block in of_blocks(held):
-            alt = (
-                f"Learning {_what(block)} in a few steps: accuracy and query loss; {_where(block)}"
-            )
+            what = f"Accuracy and query loss by steps on new {block.held_out}"
+            alt = f"{what}: {_where(block)}; {BANDS}"
             content = png(_both(block, look))
             pictures.append(Picture(name=f"speed-{block.slug}.png", alt=alt, content=content))
         for setting in dict.fromkeys((block.data, block.ways, block.shots) for block in held):
@@ -48,10 +49,6 @@ def speed_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]:
 
 def _setting(block: Block) -> tuple[str, int, int]:
     return block.data, block.ways, block.shots
-
-
-def _what(block: Block) -> str:
-    return f"new {block.held_out}"
 
 
 def _where(block: Block) -> str:
@@ -74,16 +71,14 @@ def _both(block: Block, look: Mapping[str, Look]) -> Figure:
 
 
 def _each(blocks: Sequence[Block], measure: str, look: Mapping[str, Look]) -> Picture:
-    """One measure, a panel for each new task, on one scale."""
+    """One measure, a panel for each new task on a scale of its own."""
     names = list(dict.fromkeys(g.variant for block in blocks for g in _whole(block)))
     axes = panels(len(blocks), 2.5, extra=legend_height(names))
     for axis, block in zip(axes, blocks, strict=True):
         _curves(axis, block, measure, look)
         axis.set_title(block.held_out.replace(" (", "\n("))
-    lows, highs = zip(*(axis.get_ylim() for axis in axes), strict=True)
     columns = columns_of(len(axes))
     for place, axis in enumerate(axes):
-        axis.set_ylim(min(lows), max(highs))
         if place % columns == 0:
             axis.set_ylabel(AXIS[measure])
         if place + columns >= len(axes):
@@ -92,7 +87,7 @@ def _each(blocks: Sequence[Block], measure: str, look: Mapping[str, Look]) -> Pi
     data = f"{first.data}-{first.ways}way-{first.shots}shot"
     return Picture(
         name=f"speed-each-{measure}-{data}.png",
-        alt=f"{AXIS[measure].capitalize()} by steps, for each new task: {_where(first)}",
+        alt=f"{AXIS[measure].capitalize()} by steps, for each new task: {_where(first)}; {BANDS}",
         content=png(_with_legend(axes, names, look)),
     )
 
@@ -106,10 +101,14 @@ def _with_legend(axes: Sequence[Axes], names: Sequence[str], look: Mapping[str, 
 
 
 def _curves(axis: Axes, block: Block, measure: str, look: Mapping[str, Look]) -> None:
-    """Mean and crossed interval of each row; a dotted line at chance."""
+    """Mean and crossed interval of each row; a dotted line at chance.
+
+    The panel is as high as the means ask for: few seeds have intervals that would hide them.
+    """
     scale, ways = SCALE[measure], block.ways
     chance = 1 / ways if measure == "accuracy" else log(ways)
     axis.axhline(scale * chance, color=QUIET, linestyle=":", linewidth=1, zorder=1)
+    means = [scale * chance]
     for group in _whole(block):
         steps, own = group.done[0].steps, look[group.variant]
         curve_TSE = group.accuracies() if measure == "accuracy" else group.losses()
@@ -117,6 +116,7 @@ def _curves(axis: Axes, block: Block, measure: str, look: Mapping[str, Look]) ->
         mean, low, high = (
             [scale * getattr(one, name) for one in intervals] for name in ("mean", "low", "high")
         )
+        means += mean
         axis.fill_between(steps, low, high, color=own.colour, alpha=0.12, linewidth=0)
         axis.plot(
             steps,
@@ -128,4 +128,6 @@ def _curves(axis: Axes, block: Block, measure: str, look: Mapping[str, Look]) ->
             markerfacecolor=own.fill,
             markersize=4.5,
         )
+    spare = MARGIN * (max(means) - min(means))
+    axis.set_ylim(max(min(means) - spare, 0.0), max(means) + spare)
     axis.set_xticks(sorted({step for group in _whole(block) for step in group.done[0].steps}))

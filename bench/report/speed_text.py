@@ -30,7 +30,7 @@ def answer(blocks: Sequence[Block], plan: Plan) -> list[str]:
         found = pairs(block, margin)
         if found:
             said += [f"**{QUESTION}** ({words.escape(block.title)})", *_conclusion(found)]
-            said += [_sentence(pair) for pair in found]
+            said += [f"* {_sentence(pair)}" for pair in found]
     return said
 
 
@@ -46,7 +46,7 @@ def _conclusion(found: Sequence[Pair]) -> list[str]:
             verdicts.setdefault(word, []).append(_name(pair))
         parts = [f"**{word}** for {words.listing(names)}" for word, names in verdicts.items()]
         said.append(
-            f"By {WORTH[measure].partition(' in ')[0]} after {last} steps: {'; '.join(parts)}."
+            f"By {WORTH[measure].partition(' in ')[0]} after {_steps(last)}: {'; '.join(parts)}."
         )
     return said
 
@@ -60,13 +60,17 @@ def _sentence(pair: Pair) -> str:
     parts = []
     for measure in MEASURES:
         shown = [
-            f"{_difference(one, measure)} after {steps} ({one.verdict or one.trouble})"
+            f"{_difference(one, measure)} after {_steps(steps)} ({one.verdict or one.trouble})"
             for (steps, of), one in pair.compared.items()
             if of == measure
         ]
         parts.append(f"{WORTH[measure]} {', '.join(shown)}")
     names = f"{words.escape(pair.group.variant)} minus {words.escape(pair.reference.variant)}"
     return f"{pair.start.capitalize()}, {names}: {'; '.join(parts)}."
+
+
+def _steps(number: int) -> str:
+    return f"{number} step{'s' * (number != 1)}"
 
 
 def _difference(one: Comparison, measure: str) -> str:
@@ -114,7 +118,7 @@ def loss_table(block: Block, plan: Plan) -> Table:
     rows = [
         [
             one.row.group.variant,
-            rates(one),
+            _rates(one, plan),
             *_losses(one, readouts),
             *_against(one.baseline, "baseline" if one.row.is_baseline else words.NONE),
             _against(one.floor, words.NONE)[1],
@@ -129,12 +133,25 @@ def loss_table(block: Block, plan: Plan) -> Table:
     )
 
 
-def rates(speed: Speed) -> str:
-    """Return the rates that were chosen, over seeds and tasks: ``0.03``, ``0.03 to 0.1``."""
+def _rates(speed: Speed, plan: Plan) -> str:
+    """Return the rates that were chosen, over seeds and tasks: ``0.03``, ``0.03 to 0.1 (!)``."""
     found = speed.row.group.rates
     if not found:
         return words.NONE
-    return f"{found[0]:g}" if len(found) == 1 else f"{found[0]:g} to {found[-1]:g}"
+    shown = f"{found[0]:g}" if len(found) == 1 else f"{found[0]:g} to {found[-1]:g}"
+    return f"{shown} (!)" if _at_edge(found, plan) else shown
+
+
+def _at_edge(found: Sequence[float], plan: Plan) -> bool:
+    grid = plan.settings["rates"]
+    return bool(found[0] == min(grid) or found[-1] == max(grid))
+
+
+def edge(block: Block, plan: Plan) -> str:
+    """Say what the mark of a rate means; empty where no row has one."""
+    if not any(row.group.rates and _at_edge(row.group.rates, plan) for row in block.rows):
+        return ""
+    return "(!) A rate at an edge of its grid: one beyond it might serve the row better."
 
 
 def _losses(speed: Speed, readouts: Sequence[int]) -> list[str]:

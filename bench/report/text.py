@@ -43,6 +43,7 @@ class Section:
     loss: Table | None = None
     pairs: Table | None = None
     without: str = ""
+    edge: str = ""
 
     @property
     def tables(self) -> list[Table]:
@@ -121,6 +122,7 @@ def _section(block: Block, results: Results, margin: float) -> Section:
     return Section(
         loss=speed_text.loss_table(block, plan) if block.held_out else None,
         pairs=speed_text.pairs_table(block, plan) if block.held_out else None,
+        edge=speed_text.edge(block, plan) if block.held_out else "",
         without=speed_text.without_mean(results) if block.is_mean else "",
         title=block.title,
         sentences=sentences(block, margin),
