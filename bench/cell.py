@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -81,13 +81,27 @@ class Cell:
     shots: int
     seed: int
     control: str = ""
+    held_out: str = ""  # the pretext task it is tested on as new; empty where classes are
     params: Mapping[str, Json] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def described(self) -> dict[str, Json]:
+        """The cell as JSON, with its id; without ``held_out`` where that is empty.
+
+        Plans of suites that hold nothing out are thus equal to those written before it was there.
+        """
+        fields = asdict(self) | {"id": self.id}
+        return fields if self.held_out else {k: v for k, v in fields.items() if k != "held_out"}
+
+    @property
     def id(self) -> str:
-        """Readable and unique in a suite: ``simclr + maml/glyphs 5-way 1-shot/seed 0``."""
-        setting = f"{self.data} {self.ways}-way {self.shots}-shot"
+        """Readable and unique in a suite: ``simclr + maml/glyphs 5-way 1-shot/seed 0``.
+
+        On a held-out task: ``joint/glyphs 4-way 5-shot, new position/seed 0``.
+        """
+        new = f", new {self.held_out}" if self.held_out else ""
+        setting = f"{self.data} {self.ways}-way {self.shots}-shot{new}"
         return f"{self.variant}/{setting}/seed {self.seed}"
 
 

@@ -1,4 +1,4 @@
-"""The shared test bank: which examples make up test episode e, whoever is tested.
+"""The shared test banks: which examples make up test episode e, whoever is tested.
 
 Episode e derives from (data digest, split, ways, queries, e) and names neither a method nor a
 seed. Queries are drawn first, so the 1-shot supports are subsets of the 5-shot ones. Only
@@ -64,6 +64,65 @@ def draw_bank(
             query[episode, label] = first[number] + order[:queries]
             support[episode, label] = first[number] + order[queries : queries + shots]
     return Bank(support_ENK=support, query_ENQ=query, digest=total.hexdigest())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretextBank:
+    """Tasks of one pretext: E tasks, N ways, K shots, Q queries.
+
+    ``classes_EN`` are the pretext's answers that a task is about; an image at a position of
+    ``support_EKN`` or ``query_EQN`` is shown as the answer of its column. A task shows no image
+    twice. ``digest`` covers every draw, beyond the K shots too.
+    """
+
+    classes_EN: np.ndarray
+    support_EKN: np.ndarray
+    query_EQN: np.ndarray
+    digest: str
+
+
+def draw_pretext_bank(
+    num_images: int,
+    num_classes: int,
+    *,
+    data_digest: str,
+    split: str,
+    member: str,
+    ways: int,
+    shots: int,
+    queries: int,
+    tasks: int,
+) -> PretextBank:
+    """Draw tasks of a pretext with ``num_classes`` answers over a split of ``num_images``.
+
+    Task e derives from (data digest, split, ``member``: the pretext's digest, ways, queries, e).
+    Queries are drawn first, so that 1-shot supports are subsets of 5-shot ones.
+
+    Raises:
+        ValueError: more ways than classes, or more images in a task than in the split.
+    """
+    if ways > num_classes:
+        raise ValueError(f"{ways} ways, but the pretext has {num_classes} classes")
+    needed = ways * (shots + queries)
+    if needed > num_images:
+        raise ValueError(f"a task of {needed} images, but {split} has {num_images}")
+    classes = np.empty((tasks, ways), np.int64)
+    images = np.empty((tasks, shots + queries, ways), np.int64)
+    total = hashlib.sha256()
+    for task in range(tasks):
+        key = derive("pretext task", data_digest, split, member, ways, queries, task)
+        stream = np.random.Philox(key=key)
+        classes[task] = _order(stream, num_classes)[:ways]
+        order = _order(stream, num_images)
+        total.update(classes[task].astype("<i8").tobytes())
+        total.update(order.astype("<i8").tobytes())
+        images[task] = order[:needed].reshape(-1, ways)
+    return PretextBank(
+        classes_EN=classes,
+        support_EKN=images[:, queries:],
+        query_EQN=images[:, :queries],
+        digest=total.hexdigest(),
+    )
 
 
 def _order(stream: np.random.Philox, count: int) -> np.ndarray:

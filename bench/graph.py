@@ -7,6 +7,7 @@ from bench.auxiliary import parameters_of
 from bench.catalogue import build, parameters, resolved
 from bench.cell import Cell, Json, StageKind, StageSpec
 from bench.collisions import planned
+from bench.new_tasks import NewTask
 from bench.suite import LAST, Evaluate
 from bench.variant import Variant
 
@@ -21,6 +22,7 @@ REVISIONS: Mapping[StageKind, int] = {
     "evaluate": 1,
 }
 """Of the stage kinds' own code; raised when it changes numbers on purpose."""
+FEW_STEPS = 1  # the same, of an evaluation on a held-out task
 
 
 def readouts(test_steps: int) -> list[int]:
@@ -29,16 +31,16 @@ def readouts(test_steps: int) -> list[int]:
 
 
 def path_of(
-    variant: Variant, shots: int, seed: int, evaluate: Evaluate
+    variant: Variant, shots: int, seed: int, evaluate: Evaluate, new: NewTask | None = None
 ) -> tuple[Cell, list[StageSpec]]:
-    """Return a cell and its stages, those it builds on first."""
+    """Return a cell and its stages, those it builds on first; ``new``: the task it is tested on."""
     specs: dict[str, StageSpec] = {}
     if "pretrain" in variant.phases:
         specs["pretrain"] = _pretrain(variant, seed)
     if "metatrain" in variant.phases:
         specs |= _clusters(variant, seed, _key(specs, "pretrain"))
         specs["metatrain"] = _metatrain(variant, shots, seed, specs)
-    specs["evaluate"] = _evaluate(variant, shots, seed, evaluate, specs)
+    specs["evaluate"] = _evaluate(variant, shots, seed, evaluate, specs, new)
     cell = Cell(
         variant=variant.label,
         control=variant.control,
@@ -54,6 +56,7 @@ def path_of(
         ways=variant.ways,
         shots=shots,
         seed=seed,
+        held_out=new.held.title if new else "",
         params=_params(variant, shots, specs),
         stages={role: spec.key for role, spec in specs.items()},
     )
@@ -138,26 +141,49 @@ def _metatrain(
 
 
 def _evaluate(
-    variant: Variant, shots: int, seed: int, evaluate: Evaluate, specs: Mapping[str, StageSpec]
+    variant: Variant,
+    shots: int,
+    seed: int,
+    evaluate: Evaluate,
+    specs: Mapping[str, StageSpec],
+    new: NewTask | None,
 ) -> StageSpec:
-    from bench.contract import AbstractMeta
-
-    meta = variant.plugins["meta"]
-    assert isinstance(meta, AbstractMeta)
     trained = "metatrain" if "metatrain" in specs else "pretrain"
     inputs: dict[str, Json] = {
-        "meta": variant.described("meta"),
+        **(_few_steps(evaluate, new) if new else _adaptation(variant, evaluate)),
         "norm": variant.tested_norm,
         "ways": variant.ways,
         "shots": shots,
         "queries": evaluate.queries,
         "episodes": evaluate.episodes,
-        "readouts": readouts(evaluate.test_steps if meta.test_steps is None else meta.test_steps),
         "needs": {trained: _key(specs, trained)},
     }
     if variant.weights and not specs:
         inputs["weights"] = variant.weights
     return StageSpec(kind="evaluate", inputs=_common(variant, "evaluate", "test", seed) | inputs)
+
+
+def _adaptation(variant: Variant, evaluate: Evaluate) -> dict[str, Json]:
+    """Describe how a row adapts to an episode of classes: by its own method."""
+    from bench.contract import AbstractMeta
+
+    meta = variant.plugins["meta"]
+    assert isinstance(meta, AbstractMeta)
+    steps = evaluate.test_steps if meta.test_steps is None else meta.test_steps
+    return {"meta": variant.described("meta"), "readouts": readouts(steps)}
+
+
+def _few_steps(evaluate: Evaluate, new: NewTask) -> dict[str, Json]:
+    """Describe how every row learns a new task, and on what its rate is chosen."""
+    return {
+        "revision": FEW_STEPS,
+        "protocol": "few_steps",
+        "member": new.member,
+        "family": list(new.family),
+        "rates": list(evaluate.rates),
+        "rate_tasks": evaluate.rate_tasks,
+        "readouts": readouts(evaluate.test_steps),
+    }
 
 
 def _selection(variant: Variant, kind: StageKind) -> dict[str, Json] | None:

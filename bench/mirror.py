@@ -6,7 +6,7 @@ training steps, ``adaptation/accuracy`` over steps at test time. Knows no MLflow
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -66,8 +66,8 @@ def describe(spec: StageSpec) -> str:
     """Name a stage for people: ``pretrain simclr seed 0``, ``evaluate protonet 5-way 1-shot``."""
     inputs = spec.inputs
     words: list[str] = [spec.kind]
-    prefixes = {"tasks": "on ", "auxiliary": "beside "}
-    for role in ("pretext", "meta", "tasks", "auxiliary"):
+    prefixes = {"tasks": "on ", "auxiliary": "beside ", "member": "on new "}
+    for role in ("pretext", "meta", "tasks", "auxiliary", "member"):
         plugin = inputs.get(role)
         if plugin is not None and plugin["name"] != "none":
             words.append(f"{prefixes.get(role, '')}{plugin['name']}")
@@ -103,8 +103,9 @@ def stage_child(spec: StageSpec) -> Child:
 
 def cell_child(cell: Cell) -> Child:
     """Describe a cell: its coordinates, and every resolved parameter."""
-    fields = asdict(cell)
+    fields = cell.described
     stages, params = fields.pop("stages"), fields.pop("params")
+    del fields["id"]
     return Child(
         name=cell.id,
         tags={"kind": "cell", "cell": cell.id, "key": stages["evaluate"]},

@@ -10,11 +10,13 @@ from bench.auxiliary import card_of
 from bench.baseline import choose_baselines
 from bench.budget import LEAST_STEPS
 from bench.catalogue import card
-from bench.cell import Cell, Json, Norm, StageSpec, digest
+from bench.cell import Cell, Json, StageSpec, digest
 from bench.controls import ALWAYS, NEEDS, combinations_of
 from bench.errors import UserError, suggest
 from bench.graph import path_of, readouts
+from bench.inductive import with_inductive
 from bench.naming import label_all
+from bench.new_tasks import ALL_ALIKE, members_of, rows_of, settings_of, tested_alike
 from bench.resolution import FactsOf, resolve
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
@@ -52,7 +54,7 @@ class Plan:
         """Return a JSON value from which ``from_json`` makes an equal plan."""
         return {
             "name": self.name,
-            "cells": [asdict(cell) | {"id": cell.id} for cell in self.cells],
+            "cells": [cell.described for cell in self.cells],
             "stages": [
                 {"key": key, "kind": spec.kind, "needs": list(spec.needs), "inputs": spec.inputs}
                 for key, spec in self.stages.items()
@@ -92,12 +94,14 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
     variants, dropped = _variants(suite, facts_of)
     baseline, warnings = choose_baselines(suite, variants)
     variants = _only(suite, variants, set(baseline.values()))
+    rows, without = rows_of(suite, variants)
+    dropped += [Dropped(variant=row, reason=reason) for row, reason in without]
     cells: list[Cell] = []
     stages: dict[str, StageSpec] = {}
     for seed in suite.seeds:
-        for variant in variants:
+        for variant, new in rows:
             for shots in suite.shots:
-                cell, path = path_of(variant, shots, seed, suite.evaluate)
+                cell, path = path_of(variant, shots, seed, suite.evaluate, new)
                 cells.append(cell)
                 stages |= {spec.key: spec for spec in path}
     return Plan(
@@ -111,7 +115,7 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
             *collisions.warnings(variants, suite.shots[0]),
         ),
         settings=_settings(suite, variants, baseline),
-        cards=_cards(variants),
+        cards=_cards(suite, variants),
     )
 
 
@@ -131,7 +135,11 @@ def _variants(suite: Suite, facts_of: FactsOf) -> tuple[list[Variant], list[Drop
         reasons = "; ".join(f"{one.variant}: {one.reason}" for one in dropped)
         raise UserError(suite.where("grid"), f"no combination is left ({reasons})", "Change one.")
     kept, bases = _distinct(kept, bases, dropped)
-    kept = _with_inductive(label_all(_with_controls(suite, bases, kept, dropped, facts_of)))
+    kept = label_all(_with_controls(suite, bases, kept, dropped, facts_of))
+    if suite.held_out:
+        kept, alike = tested_alike(kept)
+        dropped += [Dropped(variant=label, reason=ALL_ALIKE) for label in alike]
+    kept = with_inductive(kept)
     _refuse_equal_labels(kept)
     _refuse_two_sets(kept)
     return _possible(suite, kept, dropped), dropped
@@ -186,30 +194,6 @@ def _with_controls(
             row = found.get(digest(made.identity)) or replace(made, added=True)
             found[digest(made.identity)] = replace(row, control=control)
     return list(found.values())
-
-
-def _with_inductive(variants: Sequence[Variant]) -> list[Variant]:
-    """Add the same weights, tested inductively, beside each row of transductive norm.
-
-    The norm is the method's own. Gradient steps diverge under running statistics, which do not
-    follow them (Bronskill et al. 2020, arXiv:2003.03284): such methods take the support's.
-    """
-    from bench.contract import AbstractMeta
-
-    known = {digest(one.identity) for one in variants}
-    rows: list[Variant] = []
-    for one in variants:
-        rows.append(one)
-        if one.tested_norm == "transductive":
-            meta = one.plugins["meta"]
-            assert isinstance(meta, AbstractMeta)
-            own: Norm = "support" if meta.norm == "support" else "running"
-            made = replace(one, beside=one.label, control="", added=False, tested_norm=own)
-            if "metatrain" not in one.phases:  # then no training has seen the norm
-                made = replace(made, norm=own)
-            if digest(made.identity) not in known:
-                rows.append(replace(made, label=f"{one.label}, {own} statistics"))
-    return rows
 
 
 def _possible(suite: Suite, variants: Sequence[Variant], dropped: list[Dropped]) -> list[Variant]:
@@ -300,7 +284,7 @@ def _with_embeddings(variants: Sequence[Variant]) -> list[Variant]:
 def _settings(
     suite: Suite, variants: Sequence[Variant], baseline: Mapping[str, str]
 ) -> dict[str, Json]:
-    return {
+    return settings_of(suite) | {
         "file": suite.file,
         "source": suite.source,
         "source_sha256": hashlib.sha256(suite.source.encode()).hexdigest(),
@@ -318,8 +302,9 @@ def _settings(
     }
 
 
-def _cards(variants: Sequence[Variant]) -> dict[str, Json]:
-    return {
+def _cards(suite: Suite, variants: Sequence[Variant]) -> dict[str, Json]:
+    family = members_of(suite) if suite.held_out else {}
+    return {f"pretext/{name}": card("pretext", name, one) for name, one in family.items()} | {
         f"{axis}/{one.names[axis]}": card_of(one.names[axis], plugin, one.described(axis) or {})
         if axis == "auxiliary"
         else card(axis, one.names[axis], plugin)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
+from bench.new_tasks import members_of
 from bench.suite import Suite
 from bench.variant import Variant
 
@@ -22,21 +23,11 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
     """
     from bench.contract import AbstractInit, AbstractPretext
 
-    test, train = variant.facts.counts["test"], variant.facts.counts["train"]
-    data, queries = variant.names["data"], suite.evaluate.queries
-    if variant.ways > len(test):
-        raise UserError(
-            suite.where("ways"),
-            f"{variant.ways} ways, but {data} has {len(test)} test classes",
-            f"Use at most {len(test)}.",
-        )
-    if max(suite.shots) + queries > min(test):
-        raise UserError(
-            suite.where("evaluate", "queries"),
-            f"{max(suite.shots)} shots + {queries} queries a class, but the smallest test class"
-            f" of {data} has {min(test)} examples",
-            f"Use at most {min(test)} in all.",
-        )
+    train, data = variant.facts.counts["train"], variant.names["data"]
+    if suite.held_out:
+        _refuse_new_tasks(variant, suite)
+    else:
+        _refuse_episodes(variant, suite)
     axis = "init" if "init" in variant.plugins else "pretext"
     trained = [(variant.names[axis], variant.pretraining)] if axis in variant.plugins else []
     if variant.embedding:
@@ -53,6 +44,48 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
     if "tasks" in variant.plugins:
         _refuse_tasks(variant, suite, train)
     _refuse_selection(variant, suite)
+
+
+def _refuse_episodes(variant: Variant, suite: Suite) -> None:
+    test, data = variant.facts.counts["test"], variant.names["data"]
+    queries = suite.evaluate.queries
+    if variant.ways > len(test):
+        raise UserError(
+            suite.where("ways"),
+            f"{variant.ways} ways, but {data} has {len(test)} test classes",
+            f"Use at most {len(test)}.",
+        )
+    if max(suite.shots) + queries > min(test):
+        raise UserError(
+            suite.where("evaluate", "queries"),
+            f"{max(suite.shots)} shots + {queries} queries a class, but the smallest test class"
+            f" of {data} has {min(test)} examples",
+            f"Use at most {min(test)} in all.",
+        )
+
+
+def _refuse_new_tasks(variant: Variant, suite: Suite) -> None:
+    """Check that each member of the family has the ways, and each split images for a task."""
+    from bench.contract import Setting
+
+    data, counts = variant.names["data"], variant.facts.counts
+    setting = Setting(shape=variant.facts.shape, norm=variant.norm, ways=variant.ways)
+    for name, member in members_of(suite).items():
+        if variant.ways > member.num_classes:
+            found = f"{variant.ways} ways, but {name} has {member.num_classes} classes"
+            raise UserError(suite.where("ways"), found, f"Use at most {member.num_classes}.")
+        reason = member.declines(setting)
+        if reason:
+            raise UserError(suite.where("tasks", "family"), reason, f"Leave {name} out.")
+    needed = variant.ways * (max(suite.shots) + suite.evaluate.queries)
+    for split in ("test", "val"):
+        held = sum(counts[split])
+        if needed > held:
+            raise UserError(
+                suite.where("evaluate", "queries"),
+                f"a task of {needed} images, but the {split} split of {data} has {held}",
+                f"Use ways * (shots + queries) of at most {held}.",
+            )
 
 
 def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.cell import Json, Norm
 from bench.errors import UserError
+from bench.held_out import Held, read_held_out
 from bench.strict_yaml import Places, Route, parse, read_text
 from bench.suite_form import check
 from bench.suite_form import schema as schema
@@ -69,7 +70,8 @@ class Suite:
     """One question, as read from ``file``; ``source`` is its YAML.
 
     ``baseline`` maps a class of labels (``*``: all of them) to a variant's label, a control's
-    name, or a pattern of axes; ``baseline_where`` says where each stands.
+    name, or a pattern of axes; ``baseline_where`` says where each stands. With ``held_out``
+    rows are tested on new tasks of these members, not on classes.
     """
 
     name: str
@@ -84,6 +86,8 @@ class Suite:
     baseline_where: Mapping[str, str]
     controls: tuple[str, ...]
     only: str | None
+    held_out: tuple[Held, ...] = ()
+    family: Choice | None = None  # the tasks whose members are held out
     places: Places = field(repr=False, compare=False)
 
     def where(self, *path: str | int) -> str:
@@ -103,6 +107,7 @@ def read_suite(path: Path) -> Suite:
     asked = check(written, places)
     grid = {key: asked["grid"][key] for key in written.get("grid", {})}
     _refuse_repeats(asked, grid, places)
+    held_out = read_held_out(asked, places)
     suite_wide = asked | grid
     return Suite(
         name=asked["name"],
@@ -111,12 +116,14 @@ def read_suite(path: Path) -> Suite:
         combinations=_combinations(asked, grid, places),
         shots=tuple(suite_wide.get("shots", (1, 5))),
         seeds=tuple(suite_wide.get("seeds", range(5))),
-        evaluate=Evaluate(**asked.get("evaluate", {})),
+        evaluate=_evaluate(asked.get("evaluate", {})),
         margin=float(asked.get("margin", 0.01)),
         baseline={of: _against(value, route, places) for of, value, route in _baselines(asked)},
         baseline_where={of: places.where(*route) for of, _, route in _baselines(asked)},
         controls=tuple(asked.get("controls", ())),
         only=None,
+        held_out=held_out,
+        family=_choice("tasks", asked["tasks"], places.where("tasks")) if held_out else None,
         places=places,
     )
 
@@ -243,6 +250,11 @@ def _combination(top: Asked, own: Asked, route: Route, places: Places) -> Combin
     )
 
 
+def _evaluate(asked: Values) -> Evaluate:
+    rates = {"rates": tuple(map(float, asked["rates"]))} if "rates" in asked else {}
+    return Evaluate(**{**asked, **rates})
+
+
 def _choice(axis: str, value: Values, where: str) -> Choice:
     if axis == "auxiliary":
         name = value["pretext"]["name"]
@@ -283,6 +295,7 @@ def _refuse_repeats(asked: Values, grid: Values, places: Places) -> None:
         raise UserError(places.where("grid", key), found, "Keep one of the two.")
     lists: dict[Route, list[Json]] = {("grid", key): values for key, values in grid.items()}
     lists |= {(key,): asked[key] for key in ("shots", "seeds", "controls") if key in asked}
+    lists |= {("evaluate", "rates"): asked.get("evaluate", {}).get("rates", [])}
     labels = [one.get("label", i) for i, one in enumerate(asked.get("variants", ()))]
     for route, values in {**lists, ("variants",): labels}.items():
         _refuse_twins((value, places.where(*route, i)) for i, value in enumerate(values))

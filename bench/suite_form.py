@@ -35,6 +35,7 @@ from bench.suite_values import (
     Several,
     Ways,
     as_auxiliary,
+    as_members,
     as_selection,
     is_by_class,
     mistake,
@@ -105,6 +106,11 @@ class AskedEvaluate(TypedDict, total=False):
     episodes: Annotated[Count, Field(description="Test episodes, shared by all variants.")]
     queries: Annotated[Count, Field(description="Query examples of each class.")]
     test_steps: Annotated[Count, Field(description="Adaptation steps before accuracy counts.")]
+    rates: Annotated[
+        list[Annotated[float, Field(gt=0)]],
+        Field(min_length=1, description="With held_out: a rate of the steps is chosen."),
+    ]
+    rate_tasks: Annotated[Count, Field(description="With held_out: tasks to choose it on.")]
 
 
 @_exact
@@ -156,6 +162,9 @@ class AskedGrid(TypedDict, total=False):
     seeds: Seeds
 
 
+Members = Annotated[list[str], BeforeValidator(as_members, json_schema_input_type=str | list[str])]
+
+
 Row = Annotated[
     Annotated[str, Tag("label")]
     | Annotated[AskedPattern, AfterValidator(not_empty), Tag("pattern")],
@@ -191,6 +200,10 @@ class AskedSuite(AskedOne, total=False):
     controls: Annotated[
         list[Control],
         Field(min_length=1, description="Rows that every comparison should survive."),
+    ]
+    held_out: Annotated[
+        list[Members],
+        Field(min_length=1, description="Members of the family kept out of training, then met."),
     ]
 
 

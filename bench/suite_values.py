@@ -107,6 +107,8 @@ class Evaluate:
     episodes: int = 600
     queries: int = 15
     test_steps: int = 10
+    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)  # of the steps on a held-out task
+    rate_tasks: int = 60  # of the training family, on which one of the rates is chosen
 
 
 def as_selection(value: Json) -> Json:
@@ -205,6 +207,16 @@ def row_name(value: str) -> str:
 def is_by_class(value: Json) -> bool:
     """Whether a baseline names a row for each class of labels, not one row for all."""
     return isinstance(value, dict) and not value.keys().isdisjoint(LABELS)
+
+
+def as_members(value: Json) -> Json:
+    """Write one member that is held out as a list, and refuse one that stands twice."""
+    members = [value] if isinstance(value, str) else value
+    if not isinstance(members, list) or not members:
+        raise mistake(describe(value), "Write a pretext's name, or a list of names.")
+    if len(set(map(str, members))) < len(members):
+        raise mistake(f"{describe(value)}, in which one stands twice", "Keep one of the two.")
+    return members
 
 
 class _OneOrMore:

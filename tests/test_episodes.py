@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.episodes import Bank, draw_bank
+from bench.episodes import Bank, PretextBank, draw_bank, draw_pretext_bank
 
 COUNTS = (24, 30, 24, 40, 25, 26, 24)
 
@@ -120,3 +120,65 @@ def test_more_than_there_is_is_refused(change: dict[str, Any], words: str) -> No
     """More ways than classes, or more examples than the smallest class has, is an error."""
     with pytest.raises(ValueError, match=words):
         bank(**change)
+
+
+def pretext_bank(num_images: int = 90, num_classes: int = 6, **changes: str | int) -> PretextBank:
+    """Draw a small bank of pretext tasks, some of its arguments changed."""
+    usual: dict[str, Any] = {
+        "data_digest": "d" * 64,
+        "split": "test",
+        "member": "m" * 64,
+        "ways": 4,
+        "shots": 5,
+        "queries": 8,
+        "tasks": 30,
+    }
+    return draw_pretext_bank(num_images, num_classes, **(usual | changes))
+
+
+def test_a_pretext_task_shows_no_image_twice() -> None:
+    """Support and queries of a task are all different images, and its answers differ."""
+    drawn = pretext_bank()
+    used = np.concatenate([drawn.support_EKN, drawn.query_EQN], axis=1)
+    assert used.shape == (30, 13, 4)
+    assert all(len(set(task)) == 52 for task in used.reshape(30, -1).tolist())
+    assert all(len(set(task)) == 4 for task in drawn.classes_EN.tolist())
+    assert {int(one) for one in drawn.classes_EN.ravel()} == set(range(6))
+    assert set(used.ravel().tolist()) == set(range(90))
+
+
+def test_pretext_tasks_share_queries_and_supports_over_shots_and_numbers() -> None:
+    """Fewer shots or tasks are the beginning of more, with the same queries and answers."""
+    many, one, few = pretext_bank(), pretext_bank(shots=1), pretext_bank(tasks=9)
+    assert np.array_equal(one.support_EKN, many.support_EKN[:, :1])
+    assert np.array_equal(one.query_EQN, many.query_EQN)
+    assert one.digest == many.digest
+    assert np.array_equal(few.support_EKN, many.support_EKN[:9])
+    assert few.digest != many.digest
+
+
+@pytest.mark.parametrize(
+    "changed", [{"data_digest": "e"}, {"split": "val"}, {"member": "n"}, {"queries": 7}]
+)
+def test_other_coordinates_are_other_pretext_tasks(changed: dict[str, Any]) -> None:
+    """Another set, split, pretext or number of queries gives other tasks."""
+    assert pretext_bank(**changed).digest != pretext_bank().digest
+
+
+@pytest.mark.parametrize(
+    ("num_images", "num_classes", "says"), [(51, 6, "a task of 52 images"), (90, 3, "4 ways")]
+)
+def test_what_no_pretext_task_can_be_drawn_from(
+    num_images: int, num_classes: int, says: str
+) -> None:
+    """Too few images or answers are told."""
+    with pytest.raises(ValueError, match=says):
+        pretext_bank(num_images, num_classes)
+
+
+def test_one_pretext_bank_is_pinned() -> None:
+    """The digest of one bank: it changes only with a note under *Numbers changed*."""
+    assert (
+        pretext_bank(tasks=2).digest
+        == "897d7e68fecb7eb623b198dabbe5ce22bb7ddf60ce86d4089d6952c4fe49be1c"
+    )

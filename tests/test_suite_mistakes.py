@@ -7,6 +7,7 @@ import pytest
 from bench.errors import UserError
 from bench.suite import AXES, read_suite
 
+FAMILY = "tasks: {name: pretext, family: [turns, {name: places, spare: 0.1}]}\n"
 SMALL = "name: small\nmeta: maml\n"  # two lines: what is appended begins in line 3
 
 
@@ -110,6 +111,30 @@ MISTAKES = [
         "grid: {" + ", ".join(f"{axis}: {[*map(str, range(30))]}" for axis in AXES[:3]) + "}",
         ":3: grid: 27000 combinations. Use at most 10000.",
     ),
+    # members that are held out
+    ("held_out: [a]", ":3: held_out: held_out without tasks. Write tasks: {name: pretext, family:"),
+    ("tasks: labels\nheld_out: [a]", ":4: held_out: held_out, but the tasks are labels. Write"),
+    (
+        "tasks: pretext\nheld_out: [a]",
+        ":3: tasks: the family is missing. Write tasks: {name: pretext,",
+    ),
+    ("tasks: {name: pretext, family: a}\nheld_out: [a]", ":3: tasks.family: 'a' (text)."),
+    (f"{FAMILY}held_out: [turn]", ":4: held_out[0]: 'turn' is not in the family. Did you mean"),
+    (f"{FAMILY}held_out: [[turns, cut]]", ":4: held_out[0]: 'cut' is not in the family. Known:"),
+    (f"{FAMILY}held_out: [turns, [places, turns]]", "held_out[1]: the whole family is held out."),
+    (f"{FAMILY}held_out: [turns, [turns]]", ":4: held_out[1]: the same as"),
+    (f"{FAMILY}held_out: [[turns, turns]]", "['turns', 'turns'], in which one stands twice."),
+    (f"{FAMILY}held_out: []", ":4: held_out: an empty list. It should have at least 1 item."),
+    (f"{FAMILY}held_out: [5]", ":4: held_out[0]: 5. Write a pretext's name, or a list of names."),
+    (f"{FAMILY}held_out: [[5]]", ":4: held_out[0][0]: 5. It should be text."),
+    (
+        "tasks: {name: pretext, family: [a, {name: a, b: 1}, c]}\nheld_out: [a]",
+        ":4: held_out[0]: the family has 2 members called a. Keep one of them:",
+    ),
+    ("evaluate: {rates: [0.1]}", ":3: evaluate.rates: rates without held_out. Write held_out"),
+    ("evaluate: {rate_tasks: 9}", ":3: evaluate.rate_tasks: rate_tasks without held_out."),
+    ("evaluate: {rates: [0.1, 0]}", ":3: evaluate.rates[1]: 0. It should be greater than 0."),
+    (f"{FAMILY}held_out: [turns]\nevaluate: {{rates: [1, 1]}}", "evaluate.rates[1]: the same as"),
     # what YAML allows and a suite does not
     ("ways: 5\nways: 5", ":4: the key ways stands here again (first in line 3). Keep one."),
     ("grid: {init: a, init: b}", ":3: grid: the key init stands here again (first in line 3)."),

@@ -3,11 +3,15 @@
 Verdicts stand within a class of labels; across classes only the difference is shown.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from bench.cell import ROLES, Json
 from bench.plan import Plan
+from bench.report.pooled import pooled
 from bench.report.results import Group, Results
 from bench.report.statistics import (
     Interval,
@@ -23,6 +27,7 @@ from bench.report.statistics import (
 )
 
 FLOOR = "random_init"  # the control that every row is judged against
+Measure = Callable[[Group, frozenset[int]], np.ndarray]  # [S, E], more is better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,33 +69,54 @@ class Block:
     rows: tuple[Row, ...]
     across: tuple[tuple[Group, Comparison], ...]
     baselines: Mapping[str, str]  # class of labels -> variant, of those present
+    held_out: str = ""
 
     @property
     def title(self) -> str:
         """Name the setting in words."""
-        return f"{self.data}, {self.ways}-way {self.shots}-shot"
+        new = f", new {self.held_out}" if self.held_out else ""
+        return f"{self.data}, {self.ways}-way {self.shots}-shot{new}"
 
     @property
     def slug(self) -> str:
         """Name the setting in a file's name."""
-        return f"{self.data}-{self.ways}way-{self.shots}shot"
+        new = f"-new-{slug(self.held_out)}" if self.held_out else ""
+        return f"{self.data}-{self.ways}way-{self.shots}shot{new}"
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is the mean over the held-out tasks."""
+        return any(one.parts for row in self.rows for one in row.group.results)
+
+
+def slug(text: str) -> str:
+    """Turn words into a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
 
 
 def blocks(results: Results) -> tuple[Block, ...]:
-    """Return one block a (data, ways, shots), in the plan's order."""
-    found: dict[tuple[str, int, int], list[Group]] = {}
-    for group in results.groups:
-        found.setdefault((group.data, group.ways, group.shots), []).append(group)
+    """Return one block a (data, ways, shots), in the plan's order.
+
+    Each held-out task is a block of its own; their mean comes first.
+    """
+    found: dict[tuple[str, int, int, str], list[Group]] = {}
+    for group in (*pooled(results), *results.groups):
+        found.setdefault((group.data, group.ways, group.shots, group.held_out), []).append(group)
     return tuple(_block(groups, results.plan) for groups in found.values())
 
 
-def compare(group: Group, reference: Group) -> Comparison:
+def headline(group: Group, seeds: frozenset[int]) -> np.ndarray:
+    """Return the accuracies [S, E] that verdicts are about."""
+    return group.accuracy(seeds)
+
+
+def compare(group: Group, reference: Group, of: Measure = headline) -> Comparison:
     """Pair two variants on the seeds planned for both; incomplete ones are not compared."""
     seeds = group.seeds() & reference.seeds()
     trouble = _trouble(group, reference, seeds)
     if trouble:
         return Comparison(reference=reference.variant, trouble=trouble)
-    a_SE, b_SE = group.accuracy(seeds), reference.accuracy(seeds)
+    a_SE, b_SE = of(group, seeds), of(reference, seeds)
     return Comparison(
         reference=reference.variant,
         difference=paired_difference(a_SE, b_SE),
@@ -129,7 +155,7 @@ def is_transductive(group: Group, plan: Plan) -> bool:
 def _block(groups: Sequence[Group], plan: Plan) -> Block:
     settings = plan.settings
     baselines = _baselines(groups, settings["baseline"])
-    judged = _judged(groups, baselines, float(settings["margin"]))
+    judged = judge_all(groups, baselines, float(settings["margin"]))
     rows = [_row(group, groups, baselines, judged, plan) for group in groups]
     return Block(
         data=groups[0].data,
@@ -138,6 +164,7 @@ def _block(groups: Sequence[Group], plan: Plan) -> Block:
         rows=tuple(sorted(rows, key=_order)),
         across=_across(groups, baselines),
         baselines={labels: group.variant for labels, group in baselines.items()},
+        held_out=groups[0].held_out,
     )
 
 
@@ -173,8 +200,11 @@ def _network(group: Group) -> dict[str, Json]:
     return {"name": group.first.encoder, "grouped": group.first.norm == "group", **own}
 
 
-def _judged(
-    groups: Sequence[Group], baselines: Mapping[str, Group], margin: float
+def judge_all(
+    groups: Sequence[Group],
+    baselines: Mapping[str, Group],
+    margin: float,
+    of: Measure = headline,
 ) -> dict[tuple[str, str], Comparison]:
     """Return (variant, reference) -> verdict; a family is all that is judged by one reference."""
     families: dict[str, list[tuple[str, Comparison]]] = {}
@@ -184,7 +214,7 @@ def _judged(
         references = {one.variant: one for one in (own, floor_of(group, groups)) if one}
         for name, reference in references.items():
             if name != group.variant:
-                pair = (group.variant, compare(group, reference))
+                pair = (group.variant, compare(group, reference, of))
                 families.setdefault(name, []).append(pair)
     return {
         (variant, name): comparison

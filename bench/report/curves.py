@@ -73,9 +73,9 @@ def _objective(cell: Cell, role: str) -> str:
 
 def _matched(results: Results) -> set[str]:
     """Return the variants that are trained anew for each number of test shots."""
-    keys: dict[tuple[str, str, int], set[str | None]] = {}
+    keys: dict[tuple[str, str, str, int], set[str | None]] = {}
     for one in results.cells:
-        place = (one.cell.variant, one.cell.data, one.cell.seed)
+        place = (one.cell.variant, one.cell.data, one.cell.held_out, one.cell.seed)
         keys.setdefault(place, set()).add(one.cell.stages.get("metatrain"))
     return {variant for (variant, *_), trainings in keys.items() if len(trainings) > 1}
 

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.report import words
-from bench.report.comparison import Block, Row, is_floor
+from bench.report.comparison import Block, Row, is_floor, slug
 from bench.report.results import Results
+from bench.report.speed import of_blocks
 from bench.report.statistics import Interval, crossed_interval
 from bench.report.style import (
     CONTROL,
@@ -33,22 +34,31 @@ FILLED = "filled: saw no labels; hollow: saw labels"
 
 
 def accuracy_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]:
-    """Draw four figures for each data set and ways, one panel a number of shots."""
+    """Draw four figures for each data set and ways, one panel a number of shots.
+
+    Where tasks are held out, of their mean alone, and not by steps, which have own figures.
+    """
     look, pictures = looks(results), []
-    settings = dict.fromkeys((block.data, block.ways) for block in blocks)
+    drawn = [block for block in blocks if not block.held_out] + of_blocks(blocks)
+    settings = dict.fromkeys((block.data, block.ways, block.held_out) for block in drawn)
     with styled():
-        for data, ways in settings:
-            chosen = [block for block in blocks if (block.data, block.ways) == (data, ways)]
+        for data, ways, new in settings:
+            chosen = [
+                one for one in drawn if (one.data, one.ways, one.held_out) == (data, ways, new)
+            ]
             draw: dict[str, tuple[str, Figure | None]] = {
                 "accuracy": ("Accuracy with crossed 95 % intervals", _intervals(chosen, look)),
                 "seeds": ("Accuracy of every single seed", _strips(chosen, look)),
-                "adaptation": ("Accuracy after steps at test time", _adaptation(chosen, look)),
+                "adaptation": (
+                    "Accuracy after steps at test time",
+                    None if new else _adaptation(chosen, look),
+                ),
                 "cost": ("Accuracy against seconds", _cost(chosen, look)),
             }
             pictures += [
                 Picture(
-                    name=f"{name}-{data}-{ways}way.png",
-                    alt=f"{alt}: {data}, {ways}-way",
+                    name=f"{name}-{data}-{ways}way{f'-new-{slug(new)}' if new else ''}.png",
+                    alt=f"{alt}: {data}, {ways}-way{f', new {new}' if new else ''}",
                     content=png(figure),
                 )
                 for name, (alt, figure) in draw.items()

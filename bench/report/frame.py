@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,7 +25,8 @@ def cell_frame(plan: Plan, store: Store) -> pd.DataFrame:
     """Return one row a cell in the plan's order.
 
     Coordinates, ``status`` (done, failed, missing), ``accuracy`` in [0, 1], ``norm`` and the
-    parameters that vary between cells, then ``cost.*`` and ``provenance.*``.
+    parameters that vary between cells, then ``cost.*`` and ``provenance.*``. Where tasks were
+    held out: which (``held_out``), query ``loss`` in nats, and the ``rate`` that was chosen.
     """
     return frame_of(read_results(plan, store))
 
@@ -32,11 +34,16 @@ def cell_frame(plan: Plan, store: Store) -> pd.DataFrame:
 def frame_of(results: Results) -> pd.DataFrame:
     """As ``cell_frame``, of results that were read already."""
     cells = results.cells
-    coordinates = {name: [getattr(one.cell, name) for one in cells] for name in COORDINATES}
-    outcome = {
+    new = any(one.cell.held_out for one in cells)
+    names = (*COORDINATES, "held_out") if new else COORDINATES
+    coordinates = {name: [getattr(one.cell, name) for one in cells] for name in names}
+    outcome: dict[str, list[Any]] = {
         "status": [one.status for one in cells],
-        "accuracy": [_accuracy(one) for one in cells],
+        "accuracy": [_metric(one, "accuracy") for one in cells],
     }
+    if new:
+        outcome["loss"] = [_metric(one, "loss") for one in cells]
+        outcome["rate"] = [float(one.manifest.get("rate", "nan")) for one in cells]
     return pd.DataFrame(
         coordinates | outcome | _varying(cells) | _costs(results) | _provenance(cells)
     )
@@ -71,8 +78,8 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
     return text.encode()
 
 
-def _accuracy(result: CellResult) -> float:
-    return float(result.manifest["metrics"]["accuracy"]) if result.manifest else float("nan")
+def _metric(result: CellResult, name: str) -> float:
+    return float(result.manifest["metrics"][name]) if result.manifest else float("nan")
 
 
 def _varying(cells: Sequence[CellResult]) -> dict[str, pd.Series]:

@@ -1,5 +1,6 @@
 """What ``bench plan`` prints: cells, stages and what sharing saves, cost, and power."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bench.cell import TRAINED, Json, StageKind, kind_of
@@ -11,7 +12,7 @@ from bench.report.tables import detectable
 from bench.store import Damaged, Store
 
 KINDS: tuple[StageKind, ...] = (*TRAINED, "evaluate")
-PLUGINS = ("data", "encoder", "pretext", "meta", "tasks")
+PLUGINS = ("data", "encoder", "pretext", "meta", "tasks", "member")
 # Conv4-64 on one core at 32x32x3: 75 images forward and backward took 0.094 s; a test episode of
 # 425 to 625 passes (ten steps, five read-outs) 0.20 to 0.41 s. One of the ten starts of k-means, of
 # 20,560 examples in 500 clusters: 1 to 2 s.
@@ -29,6 +30,7 @@ def plan_text(plan: Plan, store: Store) -> str:
     parts = [
         _head(plan, store),
         _variants(results),
+        _new_tasks(plan),
         _stages(plan, store),
         _listed("dropped", [f"{one.variant}: {one.reason}" for one in plan.dropped]),
         _listed("warnings", list(plan.warnings) + list(results.notes)),
@@ -73,6 +75,14 @@ def _variants(results: Results) -> str:
             for key, (shots, seeds) in rows.items()
         ],
     )
+
+
+def _new_tasks(plan: Plan) -> str:
+    """Say which tasks are met as new, and what training went without; empty where none are."""
+    held = plan.settings.get("held_out", [])
+    cells = Counter(cell.held_out for cell in plan.cells)
+    rows = [[one["tested"], " + ".join(one["members"]), str(cells[one["title"]])] for one in held]
+    return plain(["new task", "kept out of training", "cells"], rows) if held else ""
 
 
 def _stages(plan: Plan, store: Store) -> str:
@@ -151,10 +161,21 @@ def images(kind: str, inputs: Mapping[str, Json], frozen: frozenset[str]) -> int
     """Return the images that pass the encoder in a stage: its budget, or its episodes'."""
     if kind != "evaluate":
         return int(inputs["budget"]["examples"])
+    if inputs.get("protocol") == "few_steps":
+        return _few_steps(inputs)
     steps = 0 if inputs["meta"]["name"] in frozen else inputs["readouts"][-1]
     readouts = len(inputs["readouts"]) if steps else 1
     support = inputs["shots"] * max(steps, 1)
     return int(inputs["episodes"] * inputs["ways"] * (support + inputs["queries"] * readouts))
+
+
+def _few_steps(inputs: Mapping[str, Json]) -> int:
+    """Return the images of the tasks that the rate is chosen on, and of those that are tested."""
+    readouts = inputs["readouts"]
+    support = inputs["shots"] * readouts[-1]
+    read = (inputs["shots"] + inputs["queries"]) * len(readouts)  # normalised with the support
+    tasks = len(inputs["rates"]) * inputs["rate_tasks"] + inputs["episodes"]
+    return int(tasks * inputs["ways"] * (support + read))
 
 
 def _power(results: Results) -> str:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -21,7 +22,11 @@ Status = Literal["done", "failed", "missing"]
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """One cell's outcome; ``reason`` says why it is not done, ``accuracy_TE`` is in [0, 1]."""
+    """One cell's outcome; ``reason`` says why it is not done, ``accuracy_TE`` is in [0, 1].
+
+    ``loss_TE`` (nats) is there where a held-out task was tested. ``parts``: the outcomes that one
+    is the mean of, with all their episodes.
+    """
 
     cell: Cell
     status: Status
@@ -30,10 +35,14 @@ class CellResult:
     trained: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # role -> manifest
     steps: tuple[int, ...] = ()
     accuracy_TE: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    loss_TE: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    parts: tuple["CellResult", ...] = ()
 
     @property
     def seconds(self) -> float:
         """Own evaluation and every stage it builds on; NaN when one of these is not stored."""
+        if self.parts:
+            return fmean(one.seconds for one in self.parts)
         return self._seconds({role: 1 for role in ROLES})
 
     def _seconds(self, sharers: Mapping[str, int]) -> float:
@@ -46,11 +55,15 @@ class CellResult:
 
     def seconds_shared(self, sharing: Mapping[str, int]) -> float:
         """As ``seconds``, each trained stage divided by the cells that share it (key -> cells)."""
+        if self.parts:
+            return fmean(one.seconds_shared(sharing) for one in self.parts)
         return self._seconds({role: sharing[key] for role, key in self.cell.stages.items()})
 
     @property
     def examples(self) -> float:
         """Training examples passed forward; NaN when a trained stage is not stored."""
+        if self.parts:
+            return fmean(one.examples for one in self.parts)
         if self.status != "done" or len(self.trained) != len(self.cell.stages) - 1:
             return float("nan")
         return float(sum(one["cost"]["examples"] for one in self.trained.values()))
@@ -58,6 +71,8 @@ class CellResult:
     @property
     def peak_memory(self) -> float:
         """The most bytes that any of the cell's stages held; NaN when the cell is not done."""
+        if self.parts:
+            return max(one.peak_memory for one in self.parts)
         stages = [self.manifest, *self.trained.values()] if self.status == "done" else []
         return float(max((one["cost"]["peak_memory_bytes"] for one in stages), default=np.nan))
 
@@ -71,6 +86,7 @@ class Group:
     ways: int
     shots: int
     results: tuple[CellResult, ...]
+    held_out: str = ""
 
     @property
     def done(self) -> tuple[CellResult, ...]:
@@ -104,6 +120,20 @@ class Group:
         """Accuracies [T, S, E] after each number of test-time steps."""
         return np.stack([one.accuracy_TE for one in self.done], axis=1)
 
+    def losses(self, seeds: frozenset[int] | None = None) -> np.ndarray:
+        """Query losses [T, S, E] in nats; of the named seeds alone where some are named."""
+        return np.stack([one.loss_TE for one in self._chosen(seeds)], axis=1)
+
+    def accuracies(self, seeds: frozenset[int] | None = None) -> np.ndarray:
+        """Accuracies [T, S, E], of the named seeds alone where some are named."""
+        return np.stack([one.accuracy_TE for one in self._chosen(seeds)], axis=1)
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The rates of the steps that were chosen for a held-out task, each once."""
+        outcomes = [part for one in self.done for part in (one.parts or (one,))]
+        return tuple(sorted({one.manifest["rate"] for one in outcomes if "rate" in one.manifest}))
+
     def seeds(self) -> frozenset[int]:
         """The planned replicate numbers."""
         return frozenset(one.cell.seed for one in self.results)
@@ -125,13 +155,14 @@ class Results:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Cells grouped by variant and setting, in the plan's order."""
-        found: dict[tuple[str, str, int, int], list[CellResult]] = {}
+        found: dict[tuple[str, str, int, int, str], list[CellResult]] = {}
         for one in self.cells:
             cell = one.cell
-            found.setdefault((cell.variant, cell.data, cell.ways, cell.shots), []).append(one)
+            setting = (cell.variant, cell.data, cell.ways, cell.shots, cell.held_out)
+            found.setdefault(setting, []).append(one)
         return tuple(
-            Group(variant=v, data=d, ways=w, shots=k, results=tuple(results))
-            for (v, d, w, k), results in found.items()
+            Group(variant=v, data=d, ways=w, shots=k, held_out=h, results=tuple(results))
+            for (v, d, w, k, h), results in found.items()
         )
 
     @cached_property
@@ -178,7 +209,7 @@ def _read_cell(
     key = cell.stages["evaluate"]
     if key in manifests:
         try:
-            steps, accuracy_TE = _episodes(store.read("evaluate", key, "episodes.parquet"))
+            steps, accuracy_TE, loss_TE = _episodes(store.read("evaluate", key, "episodes.parquet"))
         except Damaged as damage:
             notes.append(f"evaluate {key[:12]} is damaged and counts as missing: {damage}")
             return CellResult(cell=cell, status="missing", reason="its folder is damaged")
@@ -190,6 +221,7 @@ def _read_cell(
             trained={role: manifests[cell.stages[role]] for role in roles},
             steps=steps,
             accuracy_TE=accuracy_TE,
+            loss_TE=loss_TE,
         )
     return _unfinished(cell, store, manifests)
 
@@ -205,10 +237,16 @@ def _unfinished(
     return CellResult(cell=cell, status="missing", reason="not run")
 
 
-def _episodes(content: bytes) -> tuple[tuple[int, ...], np.ndarray]:
-    """Read columns episode, step, accuracy into the read-outs and accuracies [T, E]."""
+def _episodes(content: bytes) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """Read the columns of a file into the read-outs, accuracies and losses, if any, [T, E]."""
     table = parquet.read_table(io.BytesIO(content), use_threads=False)
     step, episode = table["step"].to_numpy(), table["episode"].to_numpy()
     order = np.lexsort((episode, step))
     steps = np.unique(step)
-    return tuple(int(s) for s in steps), table["accuracy"].to_numpy()[order].reshape(len(steps), -1)
+    accuracy_TE, loss_TE = (
+        table[name].to_numpy()[order].reshape(len(steps), -1)
+        if name in table.column_names
+        else np.empty((0, 0))
+        for name in ("accuracy", "loss")
+    )
+    return tuple(int(s) for s in steps), accuracy_TE, loss_TE

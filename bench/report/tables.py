@@ -125,14 +125,15 @@ def _numbers(row: Row, results: Results) -> dict[str, object]:
     }
     return (
         coordinates
-        | _interval("accuracy", row.accuracy)
-        | _comparison("baseline", row.baseline)
-        | _comparison("floor", row.floor)
-        | _interval("legacy", row.legacy)
+        | interval_columns("accuracy", row.accuracy)
+        | comparison_columns("baseline", row.baseline)
+        | comparison_columns("floor", row.floor)
+        | interval_columns("legacy", row.legacy)
     )
 
 
-def _interval(name: str, interval: Interval | None) -> dict[str, object]:
+def interval_columns(name: str, interval: Interval | None) -> dict[str, object]:
+    """Return a mean and its bounds as columns of a CSV; NaN where there is none."""
     return {
         name: interval.mean if interval else NAN,
         f"{name}_low": interval.low if interval else NAN,
@@ -140,11 +141,12 @@ def _interval(name: str, interval: Interval | None) -> dict[str, object]:
     }
 
 
-def _comparison(name: str, one: Comparison | None) -> dict[str, object]:
+def comparison_columns(name: str, one: Comparison | None) -> dict[str, object]:
+    """Return a comparison as columns of a CSV: reference, difference, p-values, verdict."""
     difference = one.difference if one else None
     return {
         name: one.reference if one else "",
-        **_interval(f"{name}_difference", difference),
+        **interval_columns(f"{name}_difference", difference),
         f"{name}_p": difference.p if difference else None,
         f"{name}_p_holm": one.p_holm if one else None,
         f"{name}_p_sign_flip": one.sign_flip if one else None,
@@ -167,7 +169,8 @@ def across_table(block: Block) -> Table | None:
         for group, one in block.across
     ]
     numbers = [
-        {"variant": group.variant, "labels": group.first.labels} | _comparison("reference", one)
+        {"variant": group.variant, "labels": group.first.labels}
+        | comparison_columns("reference", one)
         for group, one in block.across
     ]
     markdown = words.table(["variant", "labels", "minus", "difference"], rows, right=(3,))
@@ -204,7 +207,7 @@ def _beside(one: Beside) -> dict[str, object]:
         "ways": one.block.ways,
         "shots": one.block.shots,
         "variant": one.row.group.variant,
-        **_interval("accuracy", one.row.accuracy),
+        **interval_columns("accuracy", one.row.accuracy),
         "published": round(one.number.accuracy / 100, 6),  # 98.27 is 0.9827
         "published_plus_minus": NAN if reach is None else round(reach / 100, 6),
         "difference": NAN if one.difference is None else one.difference,

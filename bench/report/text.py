@@ -11,7 +11,7 @@ import jinja2
 
 from bench.cell import Json
 from bench.published import UNSTATED, published
-from bench.report import words
+from bench.report import speed_text, words
 from bench.report.answer import one_seed, overall, sentences
 from bench.report.comparison import Block, is_floor
 from bench.report.guessed import guessed_table
@@ -42,12 +42,16 @@ class Section:
     across: Table | None
     guessed: Table | None
     marks: Sequence[str]
+    loss: Table | None = None
+    pairs: Table | None = None
+    without: str = ""
+    edge: str = ""
 
     @property
     def tables(self) -> list[Table]:
         """The tables that are there."""
-        several = (self.accuracy, self.cost, self.across, self.guessed)
-        return [table for table in several if table]
+        every = (self.accuracy, self.cost, self.across, self.guessed, self.loss, self.pairs)
+        return [table for table in every if table]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,7 @@ def write_text(
         name=plan.name,
         banners=banners(results),
         overall=overall(blocks),
+        new_tasks=speed_text.answer(blocks, plan),
         blocks=sections,
         csv=["cells.csv", *(table.name for table in tables)],
         pictures=pictures,
@@ -90,6 +95,7 @@ def write_text(
         assumed="assumed" in power.markdown,
         sign_flip=_sign_flip(blocks),
         method=_method(results, blocks),
+        of_classes=not settings.get("held_out"),
         bibliography=_bibliography(plan.cards, found),
         provenance=provenance,
         origins=_origins(results),
@@ -114,7 +120,12 @@ def _template() -> jinja2.Template:
 
 
 def _section(block: Block, results: Results, margin: float) -> Section:
+    plan = results.plan
     return Section(
+        loss=speed_text.loss_table(block, plan) if block.held_out else None,
+        pairs=speed_text.pairs_table(block, plan) if block.held_out else None,
+        edge=speed_text.edge(block, plan) if block.held_out else "",
+        without=speed_text.without_mean(results) if block.is_mean else "",
         title=block.title,
         sentences=sentences(block, margin),
         references=_references(block),
@@ -149,10 +160,10 @@ def banners(results: Results) -> list[str]:
             f"Incomplete: of {len(results.cells)} cells {failed} failed and "
             f"{len(left) - failed} are missing; what they belong to is not averaged."
         )
-    for (data, ways), banks in _banks(results).items():
+    for setting, banks in _banks(results).items():
         if len(banks) > 1:
             found.append(
-                f"Different test episodes: {data}, {ways}-way was tested on {len(banks)} banks; "
+                f"Different test episodes: {setting} was tested on {len(banks)} banks; "
                 "variants that met different episodes are not compared."
             )
     if suite_changed(results.plan.settings):
@@ -169,10 +180,12 @@ def suite_changed(settings: Mapping[str, Json]) -> bool:
     return hashlib.sha256(file.read_bytes()).hexdigest() != planned
 
 
-def _banks(results: Results) -> dict[tuple[str, int], set[str]]:
-    banks: dict[tuple[str, int], set[str]] = {}
+def _banks(results: Results) -> dict[str, set[str]]:
+    """Return the digests of the banks that each setting, in words, was tested on."""
+    banks: dict[str, set[str]] = {}
     for group in results.groups:
-        banks.setdefault((group.data, group.ways), set()).update(group.banks)
+        new = f", new {group.held_out}" if group.held_out else ""
+        banks.setdefault(f"{group.data}, {group.ways}-way{new}", set()).update(group.banks)
     return banks
 
 
@@ -215,6 +228,7 @@ def _method(results: Results, blocks: Sequence[Block]) -> str:
         f"equivalent if its interval lies within +- {100 * settings['margin']:g} points, better or "
         "worse if the interval excludes 0 and the adjusted p is below .05, else undecided. "
         f"Variants are compared with a baseline that saw the same labels.{_selection(results)}"
+        f"{speed_text.method(results.plan)}"
     )
 
 
@@ -281,9 +295,9 @@ def _link(reference: str) -> str:
 def _origins(results: Results) -> list[str]:
     """Digests of data and test banks, and a warning where machines or versions mix."""
     lines = [f"data {d}: `{h}`" for d, h in results.plan.settings["data"].items()]
-    for (data, ways), banks in _banks(results).items():
+    for setting, banks in _banks(results).items():
         shown = ", ".join(f"`{bank}`" for bank in sorted(banks)) or "none yet"
-        lines.append(f"test episodes of {data}, {ways}-way: {shown}")
+        lines.append(f"test episodes of {setting}: {shown}")
     started = sorted(one.manifest["provenance"]["started"] for one in results.cells if one.manifest)
     if started:
         lines.append(f"evaluated between {started[0]} and {started[-1]}")

@@ -20,6 +20,22 @@ def points(interval: Interval) -> str:
     return f"{words} (one model)" if interval.one_model else words
 
 
+def nats(interval: Interval) -> str:
+    """Return ``1.386 [1.350, 1.422]``, a loss in nats; one seed is called one model."""
+    return _three_decimals(interval, sign="")
+
+
+def nats_more(interval: Interval) -> str:
+    """Return ``-0.120 [-0.150, -0.090]``, a difference in nats; one seed is called one model."""
+    return _three_decimals(interval, sign="+")
+
+
+def _three_decimals(interval: Interval, sign: str) -> str:
+    mean, low, high = (_rounded(one, 3) for one in (interval.mean, interval.low, interval.high))
+    words = f"{mean:{sign}.3f} [{low:.3f}, {high:.3f}]"
+    return f"{words} (one model)" if interval.one_model else words
+
+
 def within(margin: float) -> str:
     """Return a margin in points: ``1 point``, ``0.5 points``."""
     return f"{100 * margin:g} point" + ("" if margin == 0.01 else "s")

@@ -12,6 +12,7 @@ from bench.report.curves import learning_figure
 from bench.report.figures import accuracy_figures
 from bench.report.frame import csv_bytes, frame_of
 from bench.report.results import read_results
+from bench.report.speed_figures import speed_figures
 from bench.report.text import suite_changed, write_text
 from bench.report.weights import weights_figure
 from bench.store import Store, write_atomic
@@ -74,7 +75,8 @@ def _contents(plan: Plan, store: Store) -> tuple[dict[str, bytes], str]:
     results = read_results(plan, store)
     compared = blocks(results)
     over_training = (learning_figure(results), weights_figure(results))
-    pictures = accuracy_figures(results, compared) + [one for one in over_training if one]
+    pictures = speed_figures(results, compared) + accuracy_figures(results, compared)
+    pictures += [one for one in over_training if one]
     report = write_text(results, compared, pictures, content_hash(plan, store))
     files = {picture.name: picture.content for picture in pictures}
     files |= {table.name: csv_bytes(table.frame) for table in report.tables}

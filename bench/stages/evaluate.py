@@ -61,7 +61,7 @@ def evaluate(spec: StageSpec, place: Place) -> Result:
             "peak_memory_bytes": peak_memory(place.device),
             "parameters": model.num_parameters,
         },
-        files={EPISODES: _parquet(accuracy_ER, steps)},
+        files={EPISODES: episodes_file(steps, accuracy=accuracy_ER)},
         facts={"bank": bank.digest},
     )
 
@@ -144,7 +144,7 @@ class Examiner:
             torch.stack(
                 [
                     self._meta.predict(learner, params, task)
-                    for params in _at(trajectory, self._spec.inputs["readouts"])
+                    for params in at_steps(trajectory, self._spec.inputs["readouts"])
                 ]
             ),
         )
@@ -172,7 +172,7 @@ def _unit(x: Tensor) -> Tensor:
     return x.to(torch.get_default_dtype()) / 255
 
 
-def _at(trajectory: Iterator[Tensors], readouts: list[int]) -> Iterator[Tensors]:
+def at_steps(trajectory: Iterator[Tensors], readouts: list[int]) -> Iterator[Tensors]:
     """Yield what a trajectory holds at the steps ``readouts``, as far as it goes."""
     wanted = set(readouts)
     for step, params in enumerate(trajectory):
@@ -210,13 +210,13 @@ def _examine(spec: StageSpec, place: Place, examiner: Examiner) -> tuple[np.ndar
     return np.concatenate(done), clock.seconds()
 
 
-def _parquet(accuracy_ER: np.ndarray, steps: list[int]) -> bytes:
-    """Return episode, step and accuracy as the bytes of a parquet file, without pandas."""
-    episodes, readouts = accuracy_ER.shape
+def episodes_file(steps: list[int], **measured_ER: np.ndarray) -> bytes:
+    """Return episode, step and what was measured as the bytes of a parquet file, without pandas."""
+    episodes, readouts = next(iter(measured_ER.values())).shape
     columns = {
         "episode": np.repeat(np.arange(episodes), readouts),
         "step": np.tile(np.array(steps), episodes),
-        "accuracy": accuracy_ER.ravel(),
+        **{name: values.ravel() for name, values in measured_ER.items()},
     }
     arrays = [
         pa.Array.from_buffers(pa.from_numpy_dtype(c.dtype), len(c), [None, pa.py_buffer(c)])

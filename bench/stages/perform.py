@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from bench.cell import Finished, StageKind, StageSpec
 from bench.stages.cluster import cluster
 from bench.stages.evaluate import evaluate
+from bench.stages.few_steps import few_steps
 from bench.stages.metatrain import metatrain
 from bench.stages.place import Place, Result, provenance
 from bench.stages.pretrain import pretrain
@@ -16,6 +17,10 @@ STAGES: Mapping[StageKind, Callable[[StageSpec, Place], Result]] = {
     "metatrain": metatrain,
     "evaluate": evaluate,
 }
+
+
+def _function(spec: StageSpec) -> Callable[[StageSpec, Place], Result]:
+    return few_steps if spec.inputs.get("protocol") == "few_steps" else STAGES[spec.kind]
 
 
 def perform(spec: StageSpec, place: Place) -> None:
@@ -30,7 +35,7 @@ def perform(spec: StageSpec, place: Place) -> None:
         else:
             made = provenance(place.device)
             try:
-                result = STAGES[spec.kind](spec, place)
+                result = _function(spec)(spec, place)
             except Exception:
                 shutil.rmtree(partial)  # its checkpoint holds what led here
                 raise

@@ -1,0 +1,210 @@
+"""What a report says of held-out pretext tasks: the answer about pairs, tables, the method."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from bench.plan import Plan
+from bench.report import words
+from bench.report.comparison import Block, Comparison
+from bench.report.pooled import lacking, members
+from bench.report.results import Results
+from bench.report.speed import MEASURES, Pair, Speed, of_blocks, pairs, speeds
+from bench.report.tables import Table, comparison_columns, interval_columns
+
+QUESTION = "Does meta-learning over pretexts beat joint training on them, when the pretext is new?"
+WORTH = {"accuracy": "accuracy in points", "loss": "query loss in nats"}
+GOES = {
+    "better": "yes",
+    "worse": "no, it is worse",
+    "equivalent": "no, they are equivalent",
+    "undecided": "undecided",
+}
+
+
+def answer(blocks: Sequence[Block], plan: Plan) -> list[str]:
+    """Say what meta-learning gains over joint training, for every start; nothing without pairs."""
+    margin = float(plan.settings["margin"])
+    said = []
+    for block in of_blocks(blocks):
+        found = pairs(block, margin)
+        if found:
+            said += [f"**{QUESTION}** ({words.escape(block.title)})", *_conclusion(found)]
+            said += [f"* {_sentence(pair)}" for pair in found]
+    return said
+
+
+def _conclusion(found: Sequence[Pair]) -> list[str]:
+    """Answer in the fewest words, for each measure after the last step."""
+    last = max(steps for pair in found for steps, _ in pair.compared)
+    said = []
+    for measure in MEASURES:
+        verdicts: dict[str, list[str]] = {}
+        for pair in found:
+            one = pair.compared[last, measure]
+            word = GOES[one.verdict] if one.verdict else "no verdict"
+            verdicts.setdefault(word, []).append(_name(pair))
+        parts = [f"**{word}** for {words.listing(names)}" for word, names in verdicts.items()]
+        said.append(
+            f"By {WORTH[measure].partition(' in ')[0]} after {_steps(last)}: {'; '.join(parts)}."
+        )
+    return said
+
+
+def _name(pair: Pair) -> str:
+    return f"{words.escape(pair.group.first.meta)} {words.escape(pair.start)}"
+
+
+def _sentence(pair: Pair) -> str:
+    """Give a pair's differences after each number of steps, in both measures."""
+    parts = []
+    for measure in MEASURES:
+        shown = [
+            f"{_difference(one, measure)} after {_steps(steps)} ({one.verdict or one.trouble})"
+            for (steps, of), one in pair.compared.items()
+            if of == measure
+        ]
+        parts.append(f"{WORTH[measure]} {', '.join(shown)}")
+    names = f"{words.escape(pair.group.variant)} minus {words.escape(pair.reference.variant)}"
+    return f"{pair.start.capitalize()}, {names}: {'; '.join(parts)}."
+
+
+def _steps(number: int) -> str:
+    return f"{number} step{'s' * (number != 1)}"
+
+
+def _difference(one: Comparison, measure: str) -> str:
+    if one.difference is None:
+        return words.NONE
+    shown = words.points if measure == "accuracy" else words.nats_more
+    return shown(one.difference)
+
+
+def pairs_table(block: Block, plan: Plan) -> Table | None:
+    """Every difference of meta-learning from joint training; None where there are no pairs."""
+    found = pairs(block, float(plan.settings["margin"]))
+    if not found:
+        return None
+    rows, numbers = [], []
+    for pair in found:
+        for steps in dict.fromkeys(steps for steps, _ in pair.compared):
+            own = {measure: pair.compared[steps, measure] for measure in MEASURES}
+            shown = [
+                text
+                for measure, one in own.items()
+                for text in (_difference(one, measure), one.verdict or words.NONE)
+            ]
+            names = [pair.group.variant, pair.reference.variant]
+            rows.append([*names, str(steps), *shown])
+            numbers.append(
+                {"start": pair.start, "variant": names[0], "joint": names[1], "steps": steps}
+                | comparison_columns("accuracy", own["accuracy"])
+                | comparison_columns("loss", own["loss"])
+            )
+    header = ["variant", "minus", "steps", "accuracy (points)", "verdict", "loss (nats)", "verdict"]
+    return Table(
+        name=f"pairs-{block.slug}.csv",
+        markdown=words.table(header, rows, right=(2, 3, 5)),
+        frame=pd.DataFrame(numbers),
+    )
+
+
+def loss_table(block: Block, plan: Plan) -> Table:
+    """Query loss after each read-out with its interval, and the last one's verdicts."""
+    found = speeds(block, float(plan.settings["margin"]))
+    readouts = [int(steps) for steps in plan.settings["readouts"]][1:]
+    header = ["variant", "rate", *(f"loss after {steps}" for steps in readouts)]
+    header += ["minus baseline", "verdict", "against floor"]
+    rows = [
+        [
+            one.row.group.variant,
+            _rates(one, plan),
+            *_losses(one, readouts),
+            *_against(one.baseline, "baseline" if one.row.is_baseline else words.NONE),
+            _against(one.floor, words.NONE)[1],
+        ]
+        for one in found
+    ]
+    right = tuple(range(1, len(readouts) + 3))
+    return Table(
+        name=f"loss-{block.slug}.csv",
+        markdown=words.table(header, rows, right=right),
+        frame=pd.DataFrame([_numbers(one) for one in found]),
+    )
+
+
+def _rates(speed: Speed, plan: Plan) -> str:
+    """Return the rates that were chosen, over seeds and tasks: ``0.03``, ``0.03 to 0.1 (!)``."""
+    found = speed.row.group.rates
+    if not found:
+        return words.NONE
+    shown = f"{found[0]:g}" if len(found) == 1 else f"{found[0]:g} to {found[-1]:g}"
+    return f"{shown} (!)" if _at_edge(found, plan) else shown
+
+
+def _at_edge(found: Sequence[float], plan: Plan) -> bool:
+    grid = plan.settings["rates"]
+    return bool(found[0] == min(grid) or found[-1] == max(grid))
+
+
+def edge(block: Block, plan: Plan) -> str:
+    """Say what the mark of a rate means; empty where no row has one."""
+    if not any(row.group.rates and _at_edge(row.group.rates, plan) for row in block.rows):
+        return ""
+    return "(!) A rate at an edge of its grid: one beyond it might serve the row better."
+
+
+def _losses(speed: Speed, readouts: Sequence[int]) -> list[str]:
+    if not speed.losses:
+        return [speed.row.group.trouble, *[words.NONE] * (len(readouts) - 1)]
+    known = dict(zip(speed.steps, speed.losses, strict=True))
+    return [words.nats(known[steps]) for steps in readouts]
+
+
+def _against(one: Comparison | None, itself: str) -> tuple[str, str]:
+    if one is None or one.difference is None:
+        return words.NONE, itself
+    return words.nats_more(one.difference), one.verdict or "other labels"
+
+
+def _numbers(speed: Speed) -> dict[str, object]:
+    group = speed.row.group
+    found: dict[str, object] = {"variant": group.variant, "labels": group.first.labels}
+    found |= {"rates": " ".join(f"{rate:g}" for rate in group.rates)}
+    for steps, interval in zip(speed.steps, speed.losses, strict=True):
+        found |= interval_columns(f"loss_{steps}", interval)
+    return (
+        found
+        | comparison_columns("baseline", speed.baseline)
+        | comparison_columns("floor", speed.floor)
+    )
+
+
+def without_mean(results: Results) -> str:
+    """Say which rows have no mean over the held-out tasks; empty where all have one."""
+    found = lacking(results)
+    if not found:
+        return ""
+    parts = [f"{words.escape(row)} ({', '.join(tasks)})" for row, tasks in found.items()]
+    return f"Not in the mean, since a task was part of their own training: {words.listing(parts)}."
+
+
+def method(plan: Plan) -> str:
+    """Describe the test on held-out tasks, ready for a paper; empty for other suites."""
+    settings: Mapping[str, object] = plan.settings
+    if not settings.get("held_out"):
+        return ""
+    grid = words.listing([f"{rate:g}" for rate in plan.settings["rates"]])
+    each = " of each" if len(members(plan)) > 1 else ""
+    ways = words.listing([str(ways) for ways in plan.settings["ways"]])
+    return (
+        f" A new task shows images of the test classes, each once, as {ways} answers of a pretext "
+        f"that was kept out of training; {settings['episodes']} tasks{each}, the same for every "
+        "row and seed. From every start encoder and a linear head of zeros take plain gradient "
+        "steps on the support's cross-entropy, normalised by the support's statistics (by groups "
+        "where training was); accuracy and loss are those of the queries. The rate of the steps is "
+        f"one of {grid}: for each start the one of least mean query loss after the first step, on "
+        "tasks of the other pretexts over images of the validation classes. Margins in nats are "
+        "those in accuracy. Meta-learning and joint training from one start are compared with "
+        "Holm's adjustment over all such pairs at one number of steps, in one measure."
+    )

@@ -1,0 +1,283 @@
+"""Meet a pretext task as new: a head of zeros, a few gradient steps, and what they have taught.
+
+Every start is treated alike: encoder and a fresh linear head take steps of plain gradient descent
+on the support's cross-entropy, under one rate, and the queries are read out on the way. The rate
+is chosen for each start, from one grid, on other tasks: those of the training family, over images
+of the validation classes. It is the one of least query loss, as the mean over tasks and over the
+read-outs after the first step, since what is asked is how fast a task is learned.
+
+Shapes: E tasks, R read-outs, M = 2 measures, N ways, D features.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.catalogue import rebuild
+from bench.cell import Json, Progress, StageSpec, Started, digest
+from bench.contract import AbstractClassifying, Task, Tensors
+from bench.dataset import Part
+from bench.episodes import PretextBank, draw_pretext_bank
+from bench.inner import gradient_steps
+from bench.schemes import support_loss
+from bench.stages.checkpoint import read_checkpoint, write_checkpoint
+from bench.stages.engine import TASKS_AT_ONCE, Learner, channels_last, over_tasks
+from bench.stages.evaluate import EPISODES, REPORTS, at_steps, episodes_file
+from bench.stages.model import Model, assemble
+from bench.stages.place import Clock, Diverged, Place, Result, made_by, peak_memory
+from bench.stages.source import read_part
+from bench.stages.streams import generator, seed_default
+
+MEASURES = ("accuracy", "loss")
+TaskOf = Callable[[int], Task]
+Tell = Callable[[int, Mapping[str, float]], None]
+
+
+def few_steps(spec: StageSpec, place: Place) -> Result:
+    """Run one ``evaluate`` stage on a held-out task: accuracy and loss after each read-out."""
+    inputs = spec.inputs
+    model = _fresh_head(inputs, place, read_part(inputs["data"]))
+    pupil = Pupil(spec, place, model)
+    split, episodes = inputs["data"]["split"], inputs["episodes"]
+    bank, task_of = new_tasks(inputs, place, inputs["member"], split, episodes)
+    answers_ERM, chosen, seconds = _examine(spec, place, pupil, task_of)
+    mean_RM, steps = answers_ERM.mean(0), inputs["readouts"]
+    return Result(
+        metrics={name: float(mean_RM[-1, m]) for m, name in enumerate(MEASURES)},
+        curve={"steps": steps, **{n: mean_RM[:, m].tolist() for m, n in enumerate(MEASURES)}},
+        cost={
+            "seconds": seconds,
+            "examples": pupil.passed,
+            "peak_memory_bytes": peak_memory(place.device),
+            "parameters": model.num_parameters,
+        },
+        files={
+            EPISODES: episodes_file(
+                steps, **{name: answers_ERM[:, :, m] for m, name in enumerate(MEASURES)}
+            )
+        },
+        facts={"bank": bank.digest, "rate": chosen.rate, "rate_losses": chosen.described},
+    )
+
+
+def _fresh_head(inputs: Mapping[str, Json], place: Place, part: Part) -> Model:
+    """Return the encoder as it was trained, and a linear head of zeros."""
+    return assemble(
+        inputs,
+        place,
+        part.images.shape[1:],
+        lambda width: _zeros(width, inputs["ways"]),
+        "few steps",
+        channels_last=channels_last(place.device, second_order=False),
+    )
+
+
+def _zeros(width: int, ways: int) -> nn.Module:
+    """Return a linear layer of zeros, by a name under which no trained head is taken over."""
+    layer = nn.Linear(width, ways)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return nn.Sequential(OrderedDict(new_task=layer))
+
+
+def new_tasks(
+    inputs: Mapping[str, Json], place: Place, described: Mapping[str, Json], split: str, count: int
+) -> tuple[PretextBank, TaskOf]:
+    """Return the bank of a pretext over a split, and what shows task e of it.
+
+    Images are shown on the CPU, by generators that name neither a row nor a seed.
+    """
+    member = rebuild("pretext", described)
+    assert isinstance(member, AbstractClassifying)
+    part = read_part({**inputs["data"], "split": split})
+    data, name = inputs["data"]["digest"], digest(described)
+    bank = draw_pretext_bank(
+        len(part.images),
+        member.num_classes,
+        data_digest=data,
+        split=split,
+        member=name,
+        ways=inputs["ways"],
+        shots=inputs["shots"],
+        queries=inputs["queries"],
+        tasks=count,
+    )
+    label_N = torch.arange(inputs["ways"])
+
+    def shown(task: int, positions_XN: np.ndarray, role: str) -> tuple[Tensor, Tensor]:
+        x = torch.from_numpy(part.images[positions_XN.ravel()])
+        class_B = torch.from_numpy(bank.classes_EN[task]).repeat(len(positions_XN))
+        at = (data, split, name, inputs["ways"], inputs["queries"], task, role)
+        seed_default("pretext view, default generator", *at)
+        rng = generator(torch.device("cpu"), "pretext view", *at)
+        views = member.show(x.to(torch.get_default_dtype()) / 255, class_B, rng)
+        return views.to(place.device), label_N.repeat(len(positions_XN)).to(place.device)
+
+    def task_of(task: int) -> Task:
+        query_x, query_y = shown(task, bank.query_EQN[task], "query")
+        support_x, support_y = shown(task, bank.support_EKN[task], "support")
+        return Task(
+            support_x=support_x,
+            support_y=support_y,
+            query_x=query_x,
+            query_y=query_y,
+            ways=inputs["ways"],
+        )
+
+    return bank, task_of
+
+
+class Pupil:
+    """A start that learns tasks by gradient steps, and is examined on the way."""
+
+    def __init__(self, spec: StageSpec, place: Place, model: Model) -> None:
+        """Take the start; tasks go through vmap where the device asks for it."""
+        self._spec, self._model = spec, model
+        self.at_once = TASKS_AT_ONCE[place.device.type]
+        self.passed = 0  # examples passed forward so far
+        self._learner = Learner(
+            model.network,
+            model.buffers,
+            spec.inputs["norm"],
+            training=False,
+            vectorised=self.at_once > 1,
+        )
+
+    def answer(self, tasks: Sequence[Task], rate: float, number: int) -> np.ndarray:
+        """Return accuracy and mean query loss (in nats) of tasks, [E, R, M]; may not be finite.
+
+        ``number`` is the place of the first, from which torch's default generator is seeded.
+        """
+        seed_default("few steps", self._spec.inputs["seed"], number)
+        before = self._learner.passed
+        (scores_ERQN,) = over_tasks(
+            lambda task: (self._scores(task, rate),), tasks, vectorised=self.at_once > 1
+        )
+        traced = len(tasks) if self.at_once > 1 else 1  # tasks that one traced pass stands for
+        self.passed += (self._learner.passed - before) * traced
+        label_EQ = torch.stack([task.query_y for task in tasks])
+        label_ERQ = label_EQ.unsqueeze(1).expand(scores_ERQN.shape[:3])
+        right_ERQ = (scores_ERQN.argmax(3) == label_ERQ).double()
+        loss_ERQ = F.cross_entropy(
+            scores_ERQN.double().flatten(0, 2), label_ERQ.flatten(), reduction="none"
+        ).view(label_ERQ.shape)
+        return torch.stack([right_ERQ.mean(2), loss_ERQ.mean(2)], dim=2).cpu().numpy()
+
+    def _scores(self, task: Task, rate: float) -> Tensor:
+        """Return the scores [R, queries, N] of one task after each read-out of steps."""
+        start, learner = self._model.params, self._learner
+        trajectory: Iterator[Tensors] = gradient_steps(
+            learner,
+            support_loss(learner, task.support_x, task.support_y),
+            start,
+            dict.fromkeys(start, rate),
+            differentiable=False,
+        )
+        return torch.stack(
+            [
+                learner.head(params, learner.embed_queries(params, task.support_x, task.query_x))
+                for params in at_steps(trajectory, self._spec.inputs["readouts"])
+            ]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The rate that was chosen, and the loss by which it was, for each rate of the grid."""
+
+    rate: float
+    losses: Mapping[float, float]
+
+    @property
+    def described(self) -> list[Json]:
+        """Pairs of rate and loss; None for a loss that was not finite."""
+        return [[rate, loss if isfinite(loss) else None] for rate, loss in self.losses.items()]
+
+
+def choose_rate(spec: StageSpec, place: Place, pupil: Pupil, tell: Tell) -> Choice:
+    """Choose the rate of least mean loss on tasks of the training family, never of the new one.
+
+    A rate under which any loss is not finite counts as infinite; of equal ones the smaller wins.
+
+    Raises:
+        Diverged: no rate of the grid has a finite loss.
+    """
+    inputs, losses = spec.inputs, {}
+    tasks = list(_choice_tasks(inputs, place))
+    for number, rate in enumerate(sorted(inputs["rates"])):
+        losses[rate] = _loss_under(rate, pupil, tasks)
+        done = (number + 1) * len(tasks)
+        tell(done, {"loss": losses[rate]} if isfinite(losses[rate]) else {})
+    best = min(losses, key=lambda rate: losses[rate])
+    if not isfinite(losses[best]):
+        raise Diverged("a loss on tasks of the training family, under every rate of the grid")
+    return Choice(rate=best, losses=losses)
+
+
+def _choice_tasks(inputs: Mapping[str, Json], place: Place) -> Iterator[Task]:
+    """Yield tasks of the members of the training family in turn, over the validation split."""
+    family = inputs["family"]
+    each = -(-inputs["rate_tasks"] // len(family))
+    shows = [new_tasks(inputs, place, member, "val", each)[1] for member in family]
+    for number in range(inputs["rate_tasks"]):
+        turn, member = divmod(number, len(family))
+        yield shows[member](turn)
+
+
+def _loss_under(rate: float, pupil: Pupil, tasks: Sequence[Task]) -> float:
+    """Return the mean loss over tasks and read-outs after the first step; infinite if not so."""
+    found = []
+    for first in range(0, len(tasks), pupil.at_once):
+        answers_ERM = pupil.answer(tasks[first : first + pupil.at_once], rate, first)
+        if not np.isfinite(answers_ERM).all():
+            return inf
+        found.append(answers_ERM[:, 1:, MEASURES.index("loss")])
+    return float(np.concatenate(found).mean())
+
+
+def _examine(
+    spec: StageSpec, place: Place, pupil: Pupil, task_of: TaskOf
+) -> tuple[np.ndarray, Choice, float]:
+    """Choose the rate, go through the bank; from the checkpoint where there is one."""
+    inputs, episodes = spec.inputs, spec.inputs["episodes"]
+    before = len(inputs["rates"]) * inputs["rate_tasks"]
+    path, made = place.store.partial(spec.key) / "checkpoint.safetensors", made_by(place.device)
+    found = read_checkpoint(path, made)
+    done = [found[0]["answers"].numpy()] if found else []
+    count = len(done[0]) if found else 0
+    clock = Clock(found[1]["seconds"] if found else 0.0)
+    pupil.passed = found[1]["passed"] if found else 0
+    total = before + episodes
+    place.emit(Started(key=spec.key, step=before + count if found else 0, total=total))
+
+    def tell(step: int, values: Mapping[str, float]) -> None:
+        place.emit(Progress(key=spec.key, step=step, total=total, values=values))
+
+    with torch.no_grad():
+        if found:
+            losses = {rate: inf if loss is None else loss for rate, loss in found[1]["losses"]}
+            chosen = Choice(rate=found[1]["rate"], losses=losses)
+        else:
+            chosen = choose_rate(spec, place, pupil, tell)
+        written, told = clock.seconds(), count
+        while count < episodes:
+            tasks = [task_of(e) for e in range(count, min(count + pupil.at_once, episodes))]
+            done.append(pupil.answer(tasks, chosen.rate, count))
+            if not np.isfinite(done[-1]).all():
+                raise Diverged(f"an answer to a task from {count}, under rate {chosen.rate:g}")
+            count += len(tasks)
+            if count - told >= episodes / REPORTS or count == episodes:
+                told, means = count, np.concatenate(done)[:, -1].mean(0)
+                tell(before + count, dict(zip(MEASURES, map(float, means), strict=True)))
+            if clock.seconds() - written > place.checkpoint_seconds:
+                written = clock.seconds()
+                note = {"made": made, "seconds": written, "passed": pupil.passed}
+                note |= {"rate": chosen.rate, "losses": chosen.described}
+                write_checkpoint(path, {"answers": torch.from_numpy(np.concatenate(done))}, note)
+    return np.concatenate(done), chosen, clock.seconds()
