@@ -46,7 +46,7 @@ class AbstractNetwork(ABC):
     def validation(self) -> Task:
         """Return an episode of the validation split, of the kind that ``validates`` names.
 
-        The engine draws it, from a stream that this step has for nothing else.
+        The engine draws it, from a stream that this step has for nothing else: one a step.
 
         Raises:
             PermissionError: the pretext's ``validates`` is None.
