@@ -10,6 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
 from bench.cell import Cell, StageSpec
+from bench.contract import AbstractSource, Task, TaskShape
 from bench.dataset import Dataset, facts, open_known
 from bench.errors import UserError
 from bench.mirror import cell_child, content
@@ -21,12 +22,14 @@ from bench.seeds import derive
 from bench.stages import cluster
 from bench.stages.cluster import large_enough, read_clusters
 from bench.stages.model import Model, assemble
+from bench.stages.observed import collisions
 from bench.stages.perform import perform
 from bench.stages.place import Diverged, Place
 from bench.stages.source import Source, members_of, read_part, unlabelled_order
 from bench.stages.streams import generator
 from bench.store import Store
 from bench.suite import read_suite
+from bench.tasks.clusters import Clusters
 
 HEAD = """
 name: clustered
@@ -198,6 +201,8 @@ def test_clusters_are_those_of_the_embedding(
     features = cluster._features
 
     def spy(model: Model, source: Source) -> np.ndarray:
+        with pytest.raises(PermissionError):
+            source.classes()
         seen.append(features(model, source))
         return seen[0]
 
@@ -300,6 +305,12 @@ def test_a_perfect_embedding_gives_the_true_classes(
     unlabelled = Source(part, None, CPU, labels=False, clusters=handed)
     members_CM, counts = unlabelled.clusters()[0]
     x = unlabelled.examples(members_CM[11, : counts[11]])
+    tasks, shape = Clusters(pretext=None, k=344), TaskShape(ways=20, shots=1, queries=2)
+
+    def draw(truth: AbstractSource, number: int) -> Task:
+        return tasks.sample(truth, shape, generator(CPU, "test", number))
+
+    assert collisions(part, unlabelled, draw, 100)["share"] == 0
     images = {image.tobytes() for image in (x * 255).round().to(torch.uint8).numpy()}
     classes = [{image.tobytes() for image in part.images[part.labels == one]} for one in range(344)]
     assert images in classes
@@ -348,6 +359,33 @@ def disordered(part_of: Callable[..., object]) -> Callable[..., object]:
     return part
 
 
+def test_each_task_is_of_one_partition_drawn_at_random(
+    glyphs: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each partition has about its share of the tasks, and clusters of two are never mixed."""
+    count = len(glyphs.part("train").images)
+    halves = torch.arange(count) % 4, 4 + torch.arange(count) // (count // 4)
+    handed = [members_of(one, 9) for one in halves]
+    source = Source(glyphs.part("train"), None, CPU, labels=False, clusters=handed)
+    seen: list[torch.Tensor] = []
+
+    def gathered(index: torch.Tensor) -> torch.Tensor:
+        seen.append(index)
+        return index
+
+    monkeypatch.setattr(source, "examples", gathered)
+    shape, drawn = TaskShape(ways=3, shots=2, queries=3), [0, 0]
+    for number in range(60):
+        task = Clusters(pretext=None, k=4).sample(source, shape, generator(CPU, "test", number))
+        index, label = torch.cat(seen[-2:]), torch.cat([task.support_y, task.query_y])
+        of_one = [
+            all(len(set(half[index[label == way]].tolist())) == 1 for way in range(3))
+            for half in halves
+        ]
+        drawn[of_one.index(True)] += 1
+    assert min(drawn) > 15
+
+
 def test_small_clusters_are_left_out() -> None:
     """Members are those of the clusters that can fill a task; too few of these is told."""
     cluster_PN = torch.tensor([[0, 2, 0, 1, 2, 2], [3, 3, 3, 0, 0, 0]])
@@ -385,6 +423,7 @@ def test_results_and_mirror_know_the_embedding(plan_of: PlanOf, place: Place) ->
     assert found.examples == sum(one["cost"]["examples"] for one in below)
     assert found.examples == 2 * 4 * 8 + 2 * 2 * 8 + 8256 + 3 * 2 * 9
     assert found.seconds == pytest.approx(sum(one["cost"]["seconds"] for one in manifests.values()))
+    assert found.seconds_shared(read_results(plan, place.store).sharing) == found.seconds
     held = content(place.store, cell_child(cell))
     assert held is not None
     names = {name for name, _ in held.points}
