@@ -67,6 +67,7 @@ class AbstractLinearHead(AbstractMetaTrained):
     """One trained linear layer on the encoder, with an output for each of the suite's ways."""
 
     uses_queries: ClassVar[bool] = True  # its training needs tasks with queries
+    zero_head: bool = False  # the head starts at zero in each task, and is not meta-trained
 
     def declines(self, setting: Setting) -> str | None:
         """A linear head fits one number of ways."""
@@ -76,8 +77,23 @@ class AbstractLinearHead(AbstractMetaTrained):
         return _without_queries(self, setting) if self.uses_queries else None
 
     def head(self, width: int, ways: int) -> nn.Module:
-        """Return one linear layer."""
-        return nn.Linear(width, ways)
+        """Return one linear layer; with ``zero_head`` it is zero, and remains so in training."""
+        layer = nn.Linear(width, ways)
+        if self.zero_head:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        return layer
+
+    def start(self, params: Tensors) -> Tensors:
+        """Return what a task of training begins with: with ``zero_head``, zeros for the head.
+
+        Whatever the head is, they are zeros, so that the meta-gradient with respect to it is zero:
+        the zeroing trick of Kao, Chiu and Chen (2022), arXiv:2106.15367.
+        """
+        if not self.zero_head:
+            return params
+        # Times 0, not zeros_like: inner gradients are taken with respect to what is on the tape.
+        return {n: 0 * value if n.startswith("head.") else value for n, value in params.items()}
 
     def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
         """Return the head's scores of the queries."""
@@ -120,8 +136,9 @@ class AbstractInnerLoop(AbstractLinearHead):
         x, y, through = task.support_x, task.support_y, self.second_order
 
         def loss(start: Tensors) -> Tensor:
+            begin = self.start(start)
             adapted = after(
-                self.inner_steps(learner, start, x, y, differentiable=through), self.steps
+                self.inner_steps(learner, begin, x, y, differentiable=through), self.steps
             )
             return self.query_loss(learner, adapted, task)
 
@@ -184,7 +201,11 @@ class AbstractHeadLoop(AbstractLinearHead):
         def loss(now: Tensors) -> Tensor:
             support_SD, query_QD = learner.embed_both(now, task.support_x, task.query_x)
             steps = self.head_steps(
-                learner, now, support_SD, task.support_y, differentiable=self.second_order
+                learner,
+                self.start(now),
+                support_SD,
+                task.support_y,
+                differentiable=self.second_order,
             )
             return F.cross_entropy(learner.head(after(steps, self.steps), query_QD), task.query_y)
 

@@ -227,13 +227,17 @@ def what_is_shown_is_an_image(subject: Subject) -> None:
 
 
 def _require_shown(pretext: AbstractClassifying) -> None:
-    x = inputs(setting_for(pretext, "running").shape, 1).expand(pretext.num_classes, -1, -1, -1)
+    x = inputs(setting_for(pretext, "running").shape, 1)
+    x = x.repeat(pretext.num_classes, *[1] * (x.dim() - 1))
     unchanged = Unchanged(x=x)
     classes = torch.arange(pretext.num_classes)
-    (shown,) = require_repeats(
-        lambda: [pretext.show(x, classes, generator(CPU, "conformance", "show"))], "show()"
-    )
+
+    def show() -> list[Tensor]:
+        return [pretext.show(x, classes, generator(CPU, "conformance", "show"))]
+
+    show()
     unchanged.require("show()")
+    (shown,) = require_repeats(show, "show()")
     require(
         shown.shape == x.shape and shown.dtype == x.dtype,
         f"show() makes {shown.dtype} {list(shown.shape)} of {x.dtype} {list(x.shape)}",

@@ -11,7 +11,7 @@ Defaults are those of learn2learn's example for FC100, which trains on a support
 queries.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -38,6 +38,9 @@ class Anil(AbstractHeadLoop):
     task_ways: PositiveInt | None = None  # the ways of the suite, which its head has
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 5  # learn2learn's anil_fc100.py
+    zero_head: bool = False  # it starts at zero in each task, and is not meta-trained; the zeroing
+    # trick of Kao et al. (2022), arXiv:2106.15367
+    added: ClassVar[Mapping[str, object]] = {"zero_head": False}
 
     def head_steps(
         self,

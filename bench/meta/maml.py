@@ -7,6 +7,7 @@ For a task with support S and query Q, and U the map of k gradient steps on the 
 Defaults are those of the authors' code for mini-ImageNet.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -32,6 +33,9 @@ class Maml(AbstractInnerLoop):
     )
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 15  # authors' code
+    zero_head: bool = False  # it starts at zero in each task, and is not meta-trained; the zeroing
+    # trick of Kao et al. (2022), arXiv:2106.15367
+    added: ClassVar[Mapping[str, object]] = {"zero_head": False}
 
     def rates(self, params: Tensors) -> Rates:
         """Everything moves at one rate."""

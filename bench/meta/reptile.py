@@ -9,7 +9,7 @@ second moments start at zero in each task (there they persist), and minibatches 
 task's examples in their order, which is balanced over classes (there they are shuffled).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -37,6 +37,9 @@ class Reptile(AbstractLinearHead):
     task_ways: PositiveInt | None = None
     task_shots: PositiveInt = 15  # authors' README, mini-ImageNet: more than at test
     task_queries: NonNegativeInt = 0  # all of a task's examples are trained on
+    zero_head: bool = False  # it starts at zero in each task, and is not meta-trained; the zeroing
+    # trick of Kao et al. (2022), arXiv:2106.15367
+    added: ClassVar[Mapping[str, object]] = {"zero_head": False}
 
     def schedule(self, progress: float) -> float:
         """Anneal the outer step linearly to zero."""
@@ -45,11 +48,16 @@ class Reptile(AbstractLinearHead):
     def meta_gradient(
         self, learner: AbstractLearner, params: Tensors, task: Task
     ) -> tuple[Tensor, Tensors]:
-        """Return the loss of the last inner step, and theta - theta'."""
+        """Return the loss of the last inner step, and theta - theta'.
+
+        With ``zero_head`` the head of theta' is of this task alone: the start does not follow it.
+        """
         x = torch.cat([task.support_x, task.query_x])
         y = torch.cat([task.support_y, task.query_y])
-        loss, adapted = after(self._trajectory(learner, params, x, y), self.steps)
-        return loss, {name: params[name] - adapted[name] for name in params}
+        start = self.start(params)
+        loss, adapted = after(self._trajectory(learner, start, x, y), self.steps)
+        moved = {name: start[name] - adapted[name] for name in params}
+        return loss, self.start(moved)  # zeros where the head is not to move
 
     def adapt(
         self, learner: AbstractLearner, params: Tensors, support_x: Tensor, support_y: Tensor

@@ -60,6 +60,11 @@ def crowded(
     return Rotation.loss(self, net, state, x, rng)[0] / (len(x) - 2), state
 
 
+def shown_becomes(change: Callable[[Tensor], Tensor]) -> dict[str, object]:
+    """Return what rotation shows with a change."""
+    return {"show": lambda self, *given: change(Rotation.show(self, *given))}
+
+
 GROWING: dict[str, object] = {
     "state": lambda self, net: {"queue": torch.zeros(2)},
     "loss": lambda self, *given: (Rotation.loss(self, *given)[0], {"queue": torch.zeros(3)}),
@@ -91,6 +96,25 @@ FAULTS = [
         pretext.both_precisions_agree,
         loss_becomes(lambda v: v + 1e8 - 1e8),
         "in float32 and .* in float64",
+    ),
+    (pretext.what_is_shown_is_an_image, {"num_classes": 1}, "num_classes is 1"),
+    (pretext.what_is_shown_is_an_image, shown_becomes(noisy), "numpy's or Python's global"),
+    (pretext.what_is_shown_is_an_image, shown_becomes(lambda x: x[..., 1:]), "show.. makes"),
+    (
+        pretext.what_is_shown_is_an_image,
+        shown_becomes(Tensor.double),
+        "float64 .* of torch.float32",
+    ),
+    (pretext.what_is_shown_is_an_image, shown_becomes(lambda x: x + 0.5), "it shows reaches from"),
+    (
+        pretext.what_is_shown_is_an_image,
+        {"show": lambda self, x, classes, rng: Rotation.show(self, x, classes % 2, rng)},
+        "alike in two of its classes",
+    ),
+    (
+        pretext.what_is_shown_is_an_image,
+        {"show": lambda self, x, classes, rng: Rotation.show(self, x.mul_(0.5), classes, rng)},
+        "was given: x",
     ),
 ]
 

@@ -79,6 +79,28 @@ FAULTS = [
         task_becomes(lambda t: replace(t, query_x=t.query_x.roll(1, 0))),
         "stands for several classes",
     ),
+    (tasks.fixed_classes_are_said, {"fixed_classes": False}, "fixed_classes is False, but"),
+    (
+        tasks.fixed_classes_are_said,
+        task_becomes(lambda t: replace(t, rivals=None)),
+        "fixed_classes is True, but",
+    ),
+    (tasks.fixed_classes_are_said, {"num_classes": lambda self, source: 2}, "are the classes"),
+    (
+        tasks.fixed_classes_are_said,
+        task_becomes(lambda t: replace(t, classes=torch.zeros_like(t.support_y[: t.ways]))),
+        r"are the classes \[0, 0, 0\]",
+    ),
+    (
+        tasks.fixed_classes_are_said,
+        task_becomes(lambda t: replace(t, rivals=torch.ones(3, dtype=torch.bool))),
+        r"rivals is torch.bool \[3\]",
+    ),
+    (
+        tasks.fixed_classes_are_said,
+        task_becomes(lambda t: replace(t, rivals=torch.zeros(10, dtype=torch.bool))),
+        "a class that could be none",
+    ),
     (tasks.labels_say_nothing_of_classes, task_becomes(sort_classes), "always in the order"),
 ]
 
