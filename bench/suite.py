@@ -142,7 +142,7 @@ def with_options(
         suite: as read.
         budget_scale: multiplies the budget of every combination.
         seeds: a count n (0 to n-1), or seeds joined by commas.
-        episodes: the first so many of the suite's test episodes.
+        episodes: the first so many of the suite's test episodes, and of tasks to choose a rate on.
         only: which variants to keep; the plan applies it.
 
     Raises:
@@ -156,7 +156,8 @@ def with_options(
         most = suite.evaluate.episodes
         if not 1 <= episodes <= most:
             raise UserError("--episodes", f"{episodes} is given", f"Use 1 to the suite's {most}.")
-        evaluate = replace(suite.evaluate, episodes=episodes)
+        fewer = min(suite.evaluate.rate_tasks, episodes)
+        evaluate = replace(suite.evaluate, episodes=episodes, rate_tasks=fewer)
         suite = replace(_renamed(suite, f"e{episodes}"), evaluate=evaluate)
     if only is not None:
         if not only.strip():

@@ -117,7 +117,7 @@ def _curves(axis: Axes, block: Block, measure: str, look: Mapping[str, Look]) ->
             [scale * getattr(one, name) for one in intervals] for name in ("mean", "low", "high")
         )
         means += mean
-        axis.fill_between(steps, low, high, color=own.colour, alpha=0.12, linewidth=0)
+        axis.fill_between(steps, low, high, color=own.colour, alpha=0.1, linewidth=0)
         axis.plot(
             steps,
             mean,

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,7 @@ class Method:
     control: str = ""
     norm: str = "running"
     params: dict[str, Json] = field(default_factory=dict)
+    trained_on: str = ""  # the held-out task that it was dropped for
 
     @property
     def adapts(self) -> bool:
@@ -59,6 +61,17 @@ METHODS = (
     Method(label="simclr + none", mean=0.60, pretext="simclr"),
 )
 
+NEW_TASKS = ("rotation", "jigsaw", "position (position + jigsaw held out)")
+LEARNERS = (
+    Method(label="random_init", mean=0.45, control="random_init", norm="support"),
+    Method(label="joint", mean=0.60, meta="joint", norm="support"),
+    Method(label="maml", mean=0.66, meta="maml", norm="support"),
+    Method(label="simclr + joint", mean=0.70, pretext="simclr", meta="joint", norm="support"),
+    Method(label="simclr + reptile", mean=0.62, pretext="simclr", meta="reptile", norm="support"),
+    Method(label="turned", mean=0.55, pretext="rotation", norm="support", trained_on="rotation"),
+    Method(label="labelled", mean=0.58, labels="train", norm="support"),
+)
+
 
 @dataclass(kw_only=True)
 class Bench:
@@ -73,6 +86,7 @@ class Bench:
     settings: dict[str, Json] = field(default_factory=dict)
     missing: frozenset[str] = frozenset()  # labels of variants that were never evaluated
     broken: frozenset[tuple[str, int, int]] = frozenset()  # (label, shots, seed) that failed
+    held_out: tuple[str, ...] = ()  # tasks that are new; those with a + were held out with another
     stages: dict[str, StageSpec] = field(default_factory=dict)
 
     def build(self) -> tuple[Plan, Store]:
@@ -80,10 +94,12 @@ class Bench:
         store = Store(self.results)
         store.prepare()
         cells = [
-            self._cell(store, method, shots, seed)
+            self._cell(store, method, shots, seed, new)
             for seed in range(self.seeds)
+            for new in self.held_out or ("",)
             for method in self.methods
             for shots in self.shots
+            if not new or method.trained_on != new
         ]
         return self._plan(cells), store
 
@@ -103,6 +119,12 @@ class Bench:
             "source_sha256": "0" * 64,
             "file": "suites/gone.yaml",
         }
+        if self.held_out:
+            held = [
+                {"title": one, "tested": one.split()[0], "members": ["two"] * (1 + ("+" in one))}
+                for one in self.held_out
+            ]
+            settings |= {"held_out": held, "rates": [0.1, 0.3], "ways": [5]}
         return Plan(
             name="synthetic",
             cells=tuple(cells),
@@ -124,8 +146,8 @@ class Bench:
             },
         )
 
-    def _cell(self, store: Store, method: Method, shots: int, seed: int) -> Cell:
-        specs = self._specs(method, shots, seed)
+    def _cell(self, store: Store, method: Method, shots: int, seed: int, new: str) -> Cell:
+        specs = self._specs(method, shots, seed, new)
         self.stages |= {spec.key: spec for spec in specs}
         lost = method.label in self.missing
         for spec in specs:
@@ -134,9 +156,14 @@ class Bench:
             elif (method.label, shots, seed) in self.broken:
                 store.add_failure(spec.key, {"reason": "NaN in the loss", "traceback": "..."})
             elif not lost:
-                accuracy_TE = self._accuracy(method, shots, seed)
+                accuracy_TE = self._accuracy(method, shots, seed, new)
                 manifest = _evaluated(spec, self._steps(method), accuracy_TE)
-                files = {"episodes.parquet": _parquet(self._steps(method), accuracy_TE)}
+                columns = {"accuracy": accuracy_TE}
+                if new:
+                    columns["loss"] = np.log(5) * (1.2 - accuracy_TE)
+                    manifest |= {"bank": new.ljust(64, "b"), "rate": 0.3}
+                    manifest["metrics"] |= {"loss": float(columns["loss"][-1].mean())}
+                files = {"episodes.parquet": _parquet(self._steps(method), columns)}
                 self._commit(store, spec, manifest, files)
         return Cell(
             variant=method.label,
@@ -144,7 +171,8 @@ class Bench:
             encoder="conv4",
             pretext=method.pretext,
             init="scratch" if method.pretext == "none" else "pretext",
-            tasks="none" if method.meta == "none" else "labels",
+            tasks="none" if method.meta == "none" else "pretext" if new else "labels",
+            held_out=new,
             auxiliary="none",
             meta=method.meta,
             norm=method.norm,
@@ -157,7 +185,7 @@ class Bench:
             stages={spec.kind: spec.key for spec in specs},
         )
 
-    def _specs(self, method: Method, shots: int, seed: int) -> list[StageSpec]:
+    def _specs(self, method: Method, shots: int, seed: int, new: str) -> list[StageSpec]:
         data = {"name": "glyphs", "params": {}, "digest": "d" * 64}
         specs: list[StageSpec] = []
         for kind, name in (("pretrain", method.pretext), ("metatrain", method.meta)):
@@ -173,6 +201,7 @@ class Bench:
                     "seed": seed,
                     "needs": {"pretrain": specs[-1].key if specs else None},
                 }
+                inputs |= {"without": new} if new and kind == "metatrain" else {}
                 specs.append(StageSpec(kind=kind, inputs=inputs))  # type: ignore[arg-type]
         inputs = {
             "data": data,
@@ -187,15 +216,17 @@ class Bench:
             "seed": seed,
             "needs": {specs[-1].kind: specs[-1].key} if specs else {"pretrain": None},
         }
+        inputs |= {"protocol": "few_steps", "member": {"name": new}} if new else {}
         return [*specs, StageSpec(kind="evaluate", inputs=inputs)]
 
     def _steps(self, method: Method) -> tuple[int, ...]:
-        return self.readouts if method.adapts else (0,)
+        return self.readouts if method.adapts or self.held_out else (0,)
 
-    def _accuracy(self, method: Method, shots: int, seed: int) -> np.ndarray:
+    def _accuracy(self, method: Method, shots: int, seed: int, new: str) -> np.ndarray:
         """Accuracies [T, E]: shared episode effects, a seed effect, and noise; rising to 1."""
-        episodes_E = np.random.default_rng(shots).normal(0, 0.06, self.episodes)
-        name = sum(map(ord, method.label))
+        rng = np.random.default_rng((shots, *map(ord, new)) if new else shots)
+        episodes_E = rng.normal(0, 0.06, self.episodes)
+        name = sum(map(ord, method.label + new))
         rng = np.random.default_rng((name, shots, seed))
         top_E = method.mean + (0.12 if shots == 5 else 0) + rng.normal(0, 0.006) + episodes_E
         top_E = top_E + rng.normal(0, 0.04, self.episodes)
@@ -245,13 +276,13 @@ def _evaluated(spec: StageSpec, steps: Sequence[int], accuracy_TE: np.ndarray) -
     }
 
 
-def _parquet(steps: Sequence[int], accuracy_TE: np.ndarray) -> bytes:
-    T, E = accuracy_TE.shape
+def _parquet(steps: Sequence[int], columns: dict[str, np.ndarray]) -> bytes:
+    T, E = columns["accuracy"].shape
     frame = pd.DataFrame(
         {
             "episode": np.tile(np.arange(E), T),
             "step": np.repeat(np.array(steps), E),
-            "accuracy": accuracy_TE.ravel(),
+            **{name: values_TE.ravel() for name, values_TE in columns.items()},
         }
     )
     buffer = io.BytesIO()
@@ -263,3 +294,16 @@ def _parquet(steps: Sequence[int], accuracy_TE: np.ndarray) -> bytes:
 def synthetic(tmp_path: Path) -> Callable[..., Bench]:
     """A maker of benches in this test's folder; keywords change what the default holds."""
     return lambda **changes: Bench(**({"results": tmp_path / "results"} | changes))
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Callable[..., Bench]:
+    """A maker of benches whose rows meet held-out tasks; keywords change what the default holds."""
+    usual: dict[str, Any] = {
+        "results": tmp_path / "results",
+        "methods": LEARNERS,
+        "held_out": NEW_TASKS,
+        "shots": (5,),
+        "settings": {"baseline": {"none": "joint", "train": "labelled"}},
+    }
+    return lambda **changes: Bench(**(usual | changes))
