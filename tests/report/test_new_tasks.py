@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.plan import Plan
 from bench.report.comparison import Block, blocks
 from bench.report.frame import cell_frame
 from bench.report.preview import plan_text
@@ -18,6 +19,7 @@ from bench.report.speed import Pair, pairs, speeds
 from bench.report.speed_text import answer
 from bench.report.statistics import crossed_interval, paired_difference
 from bench.report.write import write_report
+from bench.store import Store
 
 Make = Callable[..., Any]
 SEEDS = frozenset({0, 1, 2})
@@ -174,8 +176,8 @@ def test_the_report_shows_tables_and_figures_of_new_tasks(held: Make, tmp_path: 
         assert (folder / name).is_file()
     assert "adaptation-" not in text
     losses = pd.read_csv(folder / "loss-glyphs-5way-5shot-new-rotation.csv").set_index("variant")
-    assert losses.loc["maml", "rates"] == 0.3
-    assert np.isclose(losses.loc["maml", "loss_5"], group_loss(plan, store))
+    assert losses["rates"]["maml"] == 0.3
+    assert np.isclose(losses["loss_5"]["maml"], group_loss(plan, store))
     assert "| 0.3 (!) |" in text
     assert "(!) A rate at an edge of its grid" in text
     assert "neither to other pretexts nor to other classes" in text
@@ -185,7 +187,7 @@ def test_the_report_shows_tables_and_figures_of_new_tasks(held: Make, tmp_path: 
     assert "Different test episodes" not in text
 
 
-def group_loss(plan: Any, store: Any) -> float:
+def group_loss(plan: Plan, store: Store) -> float:
     """Return the mean of MAML's last losses on new rotation tasks."""
     return float(group(read_results(plan, store), "maml", "rotation").losses()[-1].mean())
 
