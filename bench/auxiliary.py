@@ -34,7 +34,11 @@ def build_auxiliary(choice: Choice) -> "AbstractPlugin":
         if name in params:
             found = f"an auxiliary {choice.name} has no {name}: {reason}"
             raise UserError(choice.where, found, f"Remove {name}.")
-    return build("pretext", choice.name, params, choice.where)
+    made = build("pretext", choice.name, params, choice.where)
+    if getattr(made, "validates", None):
+        found = f"an auxiliary {choice.name} that learns from validation episodes"
+        raise UserError(choice.where, found, "Use a pretext that trains on its images alone.")
+    return made
 
 
 def unusable(name: str, meta_name: str, meta: "AbstractMeta") -> str | None:

@@ -171,6 +171,8 @@ def _said(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
     for name, line, of_class in _fields(node):
         if of_class and name in CLAIMS and isinstance(line.value, ast.Constant):
             value = line.value.value
+            if value is None:
+                continue  # nothing is claimed
             yield name, {True: "yes", False: "no"}[value] if type(value) is bool else str(value)
 
 

@@ -191,6 +191,14 @@ REFUSED = [
         "an auxiliary rotation has no batch_size: its images are those of the step's tasks. Remove",
     ),
     ("{name: rotation, rate: 0.1}", "has no rate: the meta-algorithm's optimizer takes the step."),
+    (
+        "{name: mixture, members: [rotation, simclr], weights: learned}",
+        "an auxiliary mixture that learns from validation episodes. Use a pretext that trains",
+    ),
+    (
+        "{name: best_of, candidates: [rotation, simclr]}",
+        "an auxiliary best_of that learns from validation episodes",
+    ),
 ]
 
 

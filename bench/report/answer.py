@@ -17,6 +17,8 @@ def overall(blocks: Sequence[Block]) -> list[str]:
     if len(blocks) < 2 or not all(_judged(block) for block in blocks):
         return []
     always = _in_all(blocks, "better")
+    if not always and one_seed(blocks):
+        return ["With one seed nothing is told of other trainings: every verdict is undecided."]
     if not always:
         return ["No variant is better than the random-init floor in every setting."]
     be = "is" if len(always) == 1 else "are"

@@ -45,7 +45,7 @@ def weights_figure(results: Results) -> Picture | None:
 
 
 def _panels(results: Results) -> dict[str, list[Manifest]]:
-    """Return panel title -> manifests, one a seed."""
+    """Return panel title -> manifests, one a seed; rows that share a training share a panel."""
     several = len({one.cell.data for one in results.cells}) > 1
     found: dict[str, dict[str, Manifest]] = {}
     for one in results.cells:
@@ -53,7 +53,13 @@ def _panels(results: Results) -> dict[str, list[Manifest]]:
         if _weights(results.manifests.get(key)):
             title = one.cell.variant + (f" ({one.cell.data})" if several else "")
             found.setdefault(title, {})[key] = results.manifests[key]
-    return {title: list(manifests.values()) for title, manifests in found.items()}
+    owners: dict[tuple[str, ...], list[str]] = {}
+    for title, manifests in found.items():
+        owners.setdefault(tuple(manifests), []).append(title)
+    return {
+        "; ".join(titles): [results.manifests[key] for key in keys]
+        for keys, titles in owners.items()
+    }
 
 
 def _weights(manifest: Manifest | None) -> list[str]:
