@@ -182,11 +182,13 @@ def test_a_plan_with_held_out_tasks_survives_json(plan_of: PlanOf) -> None:
 
 
 def test_options_apply(plan_of: PlanOf) -> None:
-    """Seeds, episodes, budget and rows are chosen as in any suite."""
+    """Seeds, episodes (and tasks to choose a rate on), budget and rows are those asked for."""
     plan = plan_of(seeds=1, episodes=7, budget_scale=0.5, only="maml")
     assert {one.variant for one in plan.cells} == {"maml", "random_init", "supervised"}
     tested = [spec for spec in plan.stages.values() if spec.kind == "evaluate"]
     assert {spec.inputs["episodes"] for spec in tested} == {7}
+    assert {spec.inputs["rate_tasks"] for spec in tested} == {7}
+    assert plan_of(episodes=600).cells[0].stages == plan_of().cells[0].stages
 
 
 def test_rates_and_their_tasks_are_the_suite_s(plan_of: PlanOf) -> None:
