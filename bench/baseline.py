@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from bench.auxiliary import matches
 from bench.errors import UserError, suggest
 from bench.suite import Choice, Suite
 from bench.variant import Variant
@@ -70,6 +71,8 @@ def _is(variant: Variant, axis: str, choice: Choice) -> bool:
     described = variant.described(axis)
     if described is None or choice.name == "none":
         return (variant.names.get(axis, "none")) == choice.name
+    if axis == "auxiliary":
+        return matches(described, choice)
     params = described["params"]
     return bool(
         described["name"] == choice.name
@@ -82,5 +85,5 @@ def _usual_baseline(labels: str, variants: Sequence[Variant]) -> str:
     own = [one for one in own if not one.added or one.control == "random_init"] or own
     own = [one for one in own if one.selection.is_last] or own  # the main result, where it is there
     usual = [one for one in own if one.control == "random_init" or one.names["meta"] == "protonet"]
-    plain = [one for one in usual if "pretext" not in one.plugins]
+    plain = [one for one in usual if one.plugins.keys().isdisjoint({"pretext", "auxiliary"})]
     return (plain or usual or own)[0].label

@@ -127,15 +127,16 @@ def _only_class(module: object, where: str) -> object:
 def _checked(found: object, kind: str, where: str) -> type["AbstractPlugin"]:
     from bench import contract
 
-    base: type[contract.AbstractPlugin] = {
-        "pretext": contract.AbstractPretext,
+    bases: dict[str, type[contract.AbstractPlugin]] = {
+        "pretext": _pretext_base(found),
         "init": contract.AbstractInit,
         "meta": contract.AbstractMeta,
         "tasks": contract.AbstractTasks,
         "encoder": contract.AbstractEncoder,
         "data": contract.AbstractData,
         "augment": contract.AbstractAugment,
-    }[kind]
+    }
+    base = bases[kind]
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise UserError(
             where, f"{found!r} is not a {base.__name__}", f"Derive from {base.__name__}."
@@ -154,6 +155,14 @@ def _checked(found: object, kind: str, where: str) -> type["AbstractPlugin"]:
         works = f"Declare it: see {base.__name__} in bench/contract."
         raise UserError(where, f"{found.__name__} has no {', '.join(lacking)}", works)
     return found
+
+
+def _pretext_base(found: object) -> type["AbstractPlugin"]:
+    """Return what a pretext has to be: a search among pretexts stands under the same key."""
+    from bench.contract import AbstractPretext, AbstractSearch
+
+    searches = inspect.isclass(found) and issubclass(found, AbstractSearch)
+    return AbstractSearch if searches else AbstractPretext
 
 
 def _lacking(cls: type["AbstractPlugin"]) -> list[str]:
@@ -225,7 +234,7 @@ def resolved(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:
 
 def parameters(plugin: "AbstractPlugin") -> dict[str, Json]:
     """Return every parameter of a plug-in with its value, as JSON."""
-    context = {"describe": _describe}
+    context = {"describe": described}
     params: dict[str, Json] = _adapter(type(plugin)).dump_python(
         plugin, mode="json", context=context
     )
@@ -244,7 +253,8 @@ def _nested(where: str, kind: str, value: Json) -> "AbstractPlugin":
     return build(kind, value["name"], {k: v for k, v in value.items() if k != "name"}, where)
 
 
-def _describe(kind: str, plugin: "AbstractPlugin") -> dict[str, Json]:
+def described(kind: str, plugin: "AbstractPlugin") -> dict[str, Json]:
+    """Describe a plug-in that is a part of another, whose name its class tells."""
     cls = type(plugin)
     origins = (cls.__module__, f"{cls.__module__}:{cls.__qualname__}")
     name = next(name for name, entry in entries(kind).items() if entry.origin in origins)

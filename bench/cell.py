@@ -11,10 +11,20 @@ import rfc8785
 from bench.errors import UserError
 
 Json = Any  # what JSON can hold: None, bool, int, float, str, list and dict of these
-StageKind = Literal["pretrain", "metatrain", "evaluate"]
+StageKind = Literal["pretrain", "cluster", "metatrain", "evaluate"]
 Norm = Literal["running", "support", "transductive", "group"]  # whose statistics normalise
 Labels = Literal["none", "validation", "train"]  # that a training saw
-TRAINED: tuple[StageKind, ...] = ("pretrain", "metatrain")
+TRAINED: tuple[StageKind, ...] = ("pretrain", "cluster", "metatrain")
+ROLES: tuple[str, ...] = ("pretrain", "embedding", "cluster", "metatrain")
+"""What the stages below ``evaluate`` are to a cell, in order. A role is called as its kind, but for
+``embedding``: the pretrain stage whose features are clustered, where the encoder starts from none
+or from another."""
+
+
+def kind_of(role: str) -> StageKind:
+    """Return the kind of the stage that has this role in a cell."""
+    kinds: dict[str, StageKind] = {kind: kind for kind in (*TRAINED, "evaluate")}
+    return kinds[{"embedding": "pretrain"}.get(role, role)]
 
 
 def digest(value: Json) -> str:
@@ -52,8 +62,9 @@ class StageSpec:
 class Cell:
     """One combination of every axis, seed included: a path through stages, and its coordinates.
 
-    ``stages`` maps a stage kind to its key; every cell has ``evaluate``. ``params`` holds every
-    resolved parameter by its dotted name (``meta.order``), defaults included.
+    ``stages`` maps a role (see ``ROLES``) to a stage's key; every cell has ``evaluate``.
+    ``params`` holds every resolved parameter by its dotted name (``meta.order``), defaults
+    included.
     """
 
     variant: str

@@ -85,11 +85,12 @@ def _joint(asked: Sequence[Combination]) -> Iterator[Combination]:
 
 
 def _members(pretext: Choice) -> list[Json]:
-    """Return a pretext as a list of one, a mixture as those that it joins."""
-    if pretext.name != "mixture":
+    """Return a pretext as a list of one, a mixture or a search as those that it joins."""
+    inner = {"mixture": "members", "best_of": "candidates"}.get(pretext.name)
+    if inner is None:
         return [{"name": pretext.name, **pretext.params}]
-    members = pretext.params.get("members", [])
-    return [{"name": one} if isinstance(one, str) else one for one in members]
+    named = [_choice(pretext.where, one) for one in pretext.params.get(inner, [])]
+    return [member for one in named for member in _members(one)]
 
 
 def _summed(asked: Sequence[Combination], kept: Sequence[Variant]) -> Iterator[Combination]:
@@ -97,5 +98,5 @@ def _summed(asked: Sequence[Combination], kept: Sequence[Variant]) -> Iterator[C
     for one, variant in zip(asked, kept, strict=True):
         if variant.phases == ("pretrain", "metatrain"):
             images = sum(variant.images(phase) for phase in variant.phases)
-            base = _taken(one, ("tasks", "meta"))
+            base = _taken(one, ("tasks", "auxiliary", "meta"))
             yield replace(base, budget=Budget(metatrain_images=images), norm=one.norm)

@@ -12,7 +12,10 @@ from pathlib import Path
 from bench.catalogue import Entry
 
 PACKAGE = Path(__file__).parent
-CLAIMS = ("norm", "transductive", "frozen_encoder", "uses_labels", "augments", "views")
+CLAIMS = (
+    *("norm", "transductive", "frozen_encoder"),
+    *("uses_labels", "guesses_classes", "augments", "views", "validates"),
+)
 FOLLOWS = "follows from the parameters"  # a claim that is a property
 FOR_TOOLS = ("type:", "noqa", "fmt:")  # comments that are not for readers
 

@@ -1,15 +1,26 @@
 """From a variant, shots and a seed to a cell: its path of stages, each with what decides it."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from bench.auxiliary import parameters_of
 from bench.catalogue import build, parameters, resolved
 from bench.cell import Cell, Json, StageKind, StageSpec
+from bench.collisions import planned
 from bench.new_tasks import NewTask
 from bench.suite import LAST, Evaluate
 from bench.variant import Variant
 
+if TYPE_CHECKING:
+    from bench.contract import Validation
+
 READOUTS = (0, 1, 3, 5, 10, 20, 50, 100)  # test-time steps after which accuracy is read
-REVISIONS: Mapping[StageKind, int] = {"pretrain": 1, "metatrain": 1, "evaluate": 1}
+REVISIONS: Mapping[StageKind, int] = {
+    "pretrain": 1,
+    "cluster": 1,
+    "metatrain": 1,
+    "evaluate": 1,
+}
 """Of the stage kinds' own code; raised when it changes numbers on purpose."""
 FEW_STEPS = 1  # the same, of an evaluation on a held-out task
 
@@ -27,7 +38,8 @@ def path_of(
     if "pretrain" in variant.phases:
         specs["pretrain"] = _pretrain(variant, seed)
     if "metatrain" in variant.phases:
-        specs["metatrain"] = _metatrain(variant, shots, seed, _key(specs, "pretrain"))
+        specs |= _clusters(variant, seed, _key(specs, "pretrain"))
+        specs["metatrain"] = _metatrain(variant, shots, seed, specs)
     specs["evaluate"] = _evaluate(variant, shots, seed, evaluate, specs, new)
     cell = Cell(
         variant=variant.label,
@@ -37,7 +49,7 @@ def path_of(
         pretext=variant.names.get("pretext", "none"),
         init=variant.init,
         tasks=variant.names.get("tasks", "none"),
-        auxiliary="none",
+        auxiliary=variant.names.get("auxiliary", "none"),
         meta=variant.names["meta"],
         norm=variant.tested_norm,
         labels=variant.labels,
@@ -45,8 +57,8 @@ def path_of(
         shots=shots,
         seed=seed,
         held_out=new.held.title if new else "",
-        params=_params(variant, specs),
-        stages={kind: spec.key for kind, spec in specs.items()},
+        params=_params(variant, shots, specs),
+        stages={role: spec.key for role, spec in specs.items()},
     )
     return cell, list(specs.values())
 
@@ -62,7 +74,34 @@ def _pretrain(variant: Variant, seed: int) -> StageSpec:
     }
     rule = _selection(variant, "pretrain")
     inputs |= {"selection": rule} if rule else {}
+    inputs |= {"validation": _validation(variant.validates)} if variant.validates else {}
     return StageSpec(kind="pretrain", inputs=_common(variant, "pretrain", "train", seed) | inputs)
+
+
+def _clusters(variant: Variant, seed: int, pretrained: str | None) -> dict[str, StageSpec]:
+    """Return the stages that its tasks need: what clusters an embedding, and what trains that.
+
+    The latter is left out where it is the one that the encoder starts from.
+    """
+    tasks, embedding = variant.clustered, variant.embedding
+    if tasks is None:
+        return {}
+    trained = _pretrain(embedding, seed) if embedding else None
+    inputs: dict[str, Json] = {
+        "clusters": {"k": tasks.k, "partitions": tasks.partitions},
+        "norm": "group" if variant.norm == "group" else "batch",
+        "budget": {"examples": sum(variant.facts.counts["train"])},
+        "needs": {"pretrain": trained.key if trained else None},
+    }
+    spec = StageSpec(kind="cluster", inputs=_common(variant, "cluster", "train", seed) | inputs)
+    own = trained is None or trained.key == pretrained
+    return ({} if own or trained is None else {"embedding": trained}) | {"cluster": spec}
+
+
+def _validation(validates: "Validation") -> dict[str, Json]:
+    """Describe what draws the episodes of the validation split; their sizes are the pretext's."""
+    name = "instances" if validates.classes == "instances" else "labels"
+    return {"tasks": resolved("tasks", name, build("tasks", name, {}, "validation"))}
 
 
 def _for_training(variant: Variant) -> dict[str, Json]:
@@ -76,7 +115,9 @@ def _for_training(variant: Variant) -> dict[str, Json]:
     return described | {"params": params}
 
 
-def _metatrain(variant: Variant, shots: int, seed: int, pretrained: str | None) -> StageSpec:
+def _metatrain(
+    variant: Variant, shots: int, seed: int, specs: Mapping[str, StageSpec]
+) -> StageSpec:
     shape = variant.task_shape(shots)
     inputs: dict[str, Json] = {
         "meta": _for_training(variant),
@@ -86,10 +127,14 @@ def _metatrain(variant: Variant, shots: int, seed: int, pretrained: str | None) 
         "norm": variant.norm,
         "selection": _selection(variant, "metatrain") or LAST.name,
         "budget": _budget(variant, "metatrain", shots),
-        "needs": {"pretrain": pretrained},
+        "needs": {"pretrain": _key(specs, "pretrain")},
     }
+    if "cluster" in specs:
+        inputs["needs"]["cluster"] = specs["cluster"].key
     if variant.norm == "transductive":  # such training moves none: they are taken at its end
         inputs["running_statistics"] = "training split"
+    if "auxiliary" in variant.plugins:
+        inputs["auxiliary"] = variant.described("auxiliary")
     if variant.weights:
         inputs["weights"] = variant.weights
     return StageSpec(kind="metatrain", inputs=_common(variant, "metatrain", "train", seed) | inputs)
@@ -176,25 +221,44 @@ def _common(variant: Variant, kind: StageKind, split: str, seed: int) -> dict[st
 
 
 def _budget(variant: Variant, phase: str, shots: int) -> dict[str, Json]:
-    steps = variant.steps(phase, shots)
-    return {"steps": steps, "examples": steps * variant.examples_per_step(phase, shots)}
+    budget: dict[str, Json] = {
+        "steps": variant.steps(phase, shots),
+        "examples": variant.examples(phase, shots),
+    }
+    if phase == "pretrain" and variant.pretraining.candidates:
+        tried = variant.pretraining.candidates
+        budget["shares"] = [{"steps": one.steps, "examples": one.examples} for one in tried]
+    return budget
 
 
 def _key(specs: Mapping[str, StageSpec], kind: str) -> str | None:
     return specs[kind].key if kind in specs else None
 
 
-def _params(variant: Variant, specs: Mapping[str, StageSpec]) -> dict[str, Json]:
+def _params(variant: Variant, shots: int, specs: Mapping[str, StageSpec]) -> dict[str, Json]:
     """Return every resolved parameter of a cell by its dotted name."""
     flat: dict[str, Json] = {"selection": variant.selection.name, "norm.trained": variant.norm}
     flat |= {f"selection.{key}": value for key, value in variant.selection.params.items()}
     flat |= {"init.sha256": variant.weights} if variant.weights else {}
     for axis in variant.plugins:
-        params = parameters(variant.plugins[axis])
+        described = variant.described(axis) or {}
+        own = axis == "auxiliary"
+        params = parameters_of(described) if own else parameters(variant.plugins[axis])
         flat |= {f"{axis}.{key}": value for key, value in params.items()}
     for kind in variant.phases:
         flat[f"{kind}.budget"] = variant.asked_for(kind)
-        flat |= {f"{kind}.{key}": value for key, value in specs[kind].inputs["budget"].items()}
+        spent = specs[kind].inputs["budget"]
+        flat |= {f"{kind}.{key}": spent[key] for key in ("steps", "examples")}
+        tasks, images = variant.batch(kind, shots)
+        flat[f"{kind}.batch"] = f"{tasks} x {images}" if kind == "metatrain" else f"{images}"
+    if variant.embedding:
+        spec = specs.get("embedding", specs.get("pretrain"))
+        assert spec is not None
+        flat["embedding.budget"] = variant.embedding.asked_for("pretrain")
+        spent = spec.inputs["budget"]
+        flat |= {f"embedding.{key}": spent[key] for key in ("steps", "examples")}
     if "metatrain" in specs:
         flat |= {f"task.{key}": value for key, value in specs["metatrain"].inputs["task"].items()}
+        found = planned(variant, specs["metatrain"].inputs["task"]["ways"])
+        flat |= {} if found is None else {"task.collisions": found}
     return flat

@@ -3,7 +3,7 @@
 Shapes: N ways, S support examples, B examples, D features.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Loss, Tensors
+from bench.contract import AbstractLearner, Loss, Task, Tensors
 
 Yielded = TypeVar("Yielded")
 Rates = Mapping[str, float | Tensor]  # of gradient descent, by the name of what moves
@@ -107,6 +107,18 @@ def prototypes(z_SD: Tensor, y_S: Tensor, classes: int) -> Tensor:
     """Return the mean features of each class [classes, D], zero where it has no examples."""
     members_NS = memberships(y_S, classes, z_SD.dtype)
     return members_NS @ z_SD / members_NS.sum(1, keepdim=True).clamp(min=1)
+
+
+def prototypical_loss(encode: Callable[[Tensor], Tensor], task: Task) -> Tensor:
+    """Return the cross-entropy of the queries by minus the squared distances to the prototypes.
+
+    Snell, Swersky and Zemel (2017), arXiv:1703.05175, equation 2; all examples are one batch.
+    """
+    z_BD = encode(torch.cat([task.support_x, task.query_x]))
+    support_SD, query_QD = z_BD[: len(task.support_x)], z_BD[len(task.support_x) :]
+    prototypes_ND = prototypes(support_SD, task.support_y, task.ways)
+    scores_QN = -(query_QD.unsqueeze(1) - prototypes_ND).square().sum(2)
+    return F.cross_entropy(scores_QN, task.query_y)
 
 
 def own_scores(params: Tensors, z_BD: Tensor) -> Tensor:

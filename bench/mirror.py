@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench.cell import TRAINED, Cell, Json, StageSpec, digest
+from bench.cell import ROLES, TRAINED, Cell, Json, StageSpec, digest, kind_of
 from bench.plan import Plan
 from bench.store import Store
 
@@ -22,7 +22,7 @@ Texts = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Child:
-    """A trained stage or a cell, and the stages it is made of; the last is its own."""
+    """A trained stage or a cell, and its stages (role to key), of which the last is its own."""
 
     name: str
     tags: Texts
@@ -37,7 +37,8 @@ class Child:
     @property
     def own(self) -> tuple[str, str]:
         """Kind and key of the stage whose end is the child's end."""
-        return list(self.stages.items())[-1]
+        role, key = list(self.stages.items())[-1]
+        return kind_of(role), key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +66,13 @@ def describe(spec: StageSpec) -> str:
     """Name a stage for people: ``pretrain simclr seed 0``, ``evaluate protonet 5-way 1-shot``."""
     inputs = spec.inputs
     words: list[str] = [spec.kind]
-    for role in ("pretext", "meta", "tasks", "member"):
+    prefixes = {"tasks": "on ", "auxiliary": "beside ", "member": "on new "}
+    for role in ("pretext", "meta", "tasks", "auxiliary", "member"):
         plugin = inputs.get(role)
         if plugin is not None and plugin["name"] != "none":
-            before = {"tasks": "on ", "member": "on new "}.get(role, "")
-            words.append(f"{before}{plugin['name']}")
+            words.append(f"{prefixes.get(role, '')}{plugin['name']}")
+    if "clusters" in inputs:
+        words.append(f"k={inputs['clusters']['k']}")
     if inputs.get("ways") is not None and inputs.get("shots") is not None:
         words.append(f"{inputs['ways']}-way {inputs['shots']}-shot")
     return " ".join([*words, *([f"seed {inputs['seed']}"] if "seed" in inputs else [])])
@@ -107,15 +110,15 @@ def cell_child(cell: Cell) -> Child:
         name=cell.id,
         tags={"kind": "cell", "cell": cell.id, "key": stages["evaluate"]},
         params=_texts(params | fields),
-        stages={kind: stages[kind] for kind in (*TRAINED, "evaluate") if kind in stages},
+        stages={role: stages[role] for role in (*ROLES, "evaluate") if role in stages},
     )
 
 
 def content_digest(store: Store, child: Child) -> str:
     """Hash what the store holds for a child; empty while it has neither finished nor failed."""
-    marks = {kind: _mark(store, kind, key) for kind, key in child.stages.items()}
+    marks = {role: _mark(store, kind_of(role), key) for role, key in child.stages.items()}
     failed = any(mark.startswith("failed") for mark in marks.values())
-    if not failed and not marks[child.own[0]]:
+    if not failed and not list(marks.values())[-1]:
         return ""
     return digest([FORM, child.name, dict(child.tags), dict(child.params), marks])
 
@@ -124,12 +127,12 @@ def content(store: Store, child: Child) -> Content | None:
     """Read what the store holds for a child; raises Damaged."""
     if store.has(*child.own):
         return _finished(store, child)
-    for kind, key in child.stages.items():
-        failures = [] if store.has(kind, key) else store.failures(key)
+    for role, key in child.stages.items():
+        failures = [] if store.has(kind_of(role), key) else store.failures(key)
         if failures:
             return Content(
                 status="FAILED",
-                tags=_texts({"reason": f"{kind}: {failures[-1]['reason']}"}),
+                tags=_texts({"reason": f"{role}: {failures[-1]['reason']}"}),
                 traceback=failures[-1].get("traceback", ""),
             )
     return None
@@ -137,13 +140,13 @@ def content(store: Store, child: Child) -> Content | None:
 
 def _finished(store: Store, child: Child) -> Content:
     """Collect the curves of every stage, and the final numbers of the child's own."""
-    done = {kind: key for kind, key in child.stages.items() if store.has(kind, key)}
-    manifests = {kind: store.manifest(kind, key) for kind, key in done.items()}
-    own = manifests[child.own[0]]
+    done = {role: key for role, key in child.stages.items() if store.has(kind_of(role), key)}
+    manifests = {role: store.manifest(kind_of(role), key) for role, key in done.items()}
+    own = list(manifests.values())[-1]
     points: Points = {}
-    for kind, manifest in manifests.items():
-        points |= _curves(kind, manifest["curve"])
-        points |= _curves(kind, manifest.get("snapshots", {}))
+    for role, manifest in manifests.items():
+        points |= _curves(role, manifest["curve"])
+        points |= _curves(role, manifest.get("snapshots", {}))
     cost = {f"cost/{name}": value for name, value in own["cost"].items()}
     finals = own["metrics"] | cost
     tags = {f"provenance.{name}": value for name, value in own["provenance"].items()}
@@ -164,8 +167,8 @@ def _episodes(store: Store, kind: str, key: str) -> Path | None:
     return store.folder(kind, key) / "episodes.parquet"
 
 
-def _curves(kind: str, curve: Mapping[str, Json]) -> Points:
-    prefix = "adaptation" if kind == "evaluate" else kind
+def _curves(role: str, curve: Mapping[str, Json]) -> Points:
+    prefix = "adaptation" if role == "evaluate" else role
     return {
         (f"{prefix}/{name}", step): float(value)
         for name, values in curve.items()

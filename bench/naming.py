@@ -1,5 +1,6 @@
 """How rows are called: by what tells them from the others, ``simclr + maml``."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.cell import Json
@@ -21,6 +22,8 @@ def _label(variant: Variant, among: list[Variant]) -> str:
         for axis in ("tasks", "encoder", "augment")
         if axis in variant.plugins and _varies(axis, among) and not variant.control
     ]
+    if "auxiliary" in variant.plugins and not variant.control and _varies("auxiliary", among):
+        extras.append(_beside(variant, among))
     if variant.control:
         extras += _among_controls(variant, [o for o in among if o.control == variant.control])
     unnamed = [one for one in among if not one.named]
@@ -44,9 +47,26 @@ def _among_controls(variant: Variant, alike: list[Variant]) -> list[str]:
         for axis in ("pretext", "tasks", "meta", "encoder")
         if any(one.described(axis) != variant.described(axis) for one in alike)
     ]
+    if any(one.described("auxiliary") != variant.described("auxiliary") for one in alike):
+        axes.append(_beside(variant, alike))
     spent = [sum(one.images(phase) for phase in one.phases) for one in (variant, *alike)]
     same = [one for one in alike if one.names == variant.names and one.given == variant.given]
     return axes + ([f"{spent[0]} images"] if len(same) > 1 and len(set(spent)) > 1 else [])
+
+
+def _beside(variant: Variant, among: list[Variant]) -> str:
+    """Name an auxiliary loss: its pretext, its weight, and parameters that others have not."""
+    if "auxiliary" not in variant.plugins:
+        return "no auxiliary"
+    name, given = variant.names["auxiliary"], variant.given["auxiliary"]
+    others = [o.given["auxiliary"]["pretext"] for o in among if o.names.get("auxiliary") == name]
+    differing = {
+        key: value
+        for key, value in given["pretext"].items()
+        if any(other.get(key) != value for other in others)
+    }
+    words = [f"{key}={value}" for key, value in sorted(differing.items())]
+    return " ".join(["auxiliary", name, str(float(given["weight"])), *words])
 
 
 def _rule(variant: Variant, among: list[Variant]) -> list[str]:
@@ -67,11 +87,14 @@ def _rule(variant: Variant, among: list[Variant]) -> list[str]:
 
 def _varies(axis: str, among: list[Variant]) -> bool:
     """Whether the variants that were not named or added as controls were asked to differ."""
+    rows = [one for one in among if not one.named and not one.control]
     values = [
         (one.names[axis], one.given[axis]) if axis in one.asked else None
-        for one in among
-        if axis in one.plugins and not one.named and not one.control
+        for one in rows
+        if axis in one.plugins
     ]
+    if axis == "auxiliary" and len(values) < len(rows):
+        return True  # a row without one is another row; one without tasks has no choice of them
     return any(value != values[0] for value in values)
 
 
@@ -82,9 +105,27 @@ def _with_params(variant: Variant, axis: str, among: list[Variant]) -> str:
     name, given = variant.names[axis], variant.given[axis]
     others = [one.given[axis] for one in among if one.names.get(axis) == name and not one.named]
     differing = {
-        key: value for key, value in given.items() if any(o.get(key) != value for o in others)
+        key: value
+        for key, value in given.items()
+        if key != "pretext" and any(o.get(key) != value for o in others)
     }
-    return " ".join([name, *(f"{key}={_written(differing[key])}" for key in sorted(differing))])
+    nested = _nested(given.get("pretext"), [o.get("pretext") for o in others])
+    return " ".join(
+        [name, *nested, *(f"{key}={_written(differing[key])}" for key in sorted(differing))]
+    )
+
+
+def _nested(pretext: Json, others: Sequence[Json]) -> list[str]:
+    """Name the pretext that a plug-in is given, and its parameters where others differ in them."""
+    if pretext is None:
+        return []
+    own = {"name": pretext} if isinstance(pretext, str) else pretext
+    alike = [{"name": one} if isinstance(one, str) else one for one in others if one is not None]
+    alike = [one for one in alike if one["name"] == own["name"]]
+    differing = {
+        key: value for key, value in own.items() if any(o.get(key) != value for o in alike)
+    }
+    return [own["name"], *(f"{key}={value}" for key, value in sorted(differing.items()))]
 
 
 def _written(value: Json) -> str:

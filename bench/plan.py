@@ -5,17 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from bench import collisions
+from bench.auxiliary import card_of
 from bench.baseline import choose_baselines
+from bench.budget import LEAST_STEPS
 from bench.catalogue import card
-from bench.cell import Cell, Json, Norm, StageSpec, digest
+from bench.cell import Cell, Json, StageSpec, digest
 from bench.controls import ALWAYS, NEEDS, combinations_of
 from bench.errors import UserError, suggest
 from bench.graph import path_of, readouts
+from bench.inductive import with_inductive
 from bench.naming import label_all
 from bench.new_tasks import ALL_ALIKE, members_of, rows_of, settings_of, tested_alike
+from bench.resolution import FactsOf, resolve
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
-from bench.variant import LEAST_STEPS, FactsOf, Variant, resolve
+from bench.variant import Variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +109,11 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
         cells=tuple(cells),
         stages=stages,
         dropped=tuple(dropped),
-        warnings=(*warnings, *_notes(suite, variants)),
+        warnings=(
+            *warnings,
+            *_notes(suite, variants),
+            *collisions.warnings(variants, suite.shots[0]),
+        ),
         settings=_settings(suite, variants, baseline),
         cards=_cards(suite, variants),
     )
@@ -130,7 +139,7 @@ def _variants(suite: Suite, facts_of: FactsOf) -> tuple[list[Variant], list[Drop
     if suite.held_out:
         kept, alike = tested_alike(kept)
         dropped += [Dropped(variant=label, reason=ALL_ALIKE) for label in alike]
-    kept = _with_inductive(kept)
+    kept = with_inductive(kept)
     _refuse_equal_labels(kept)
     _refuse_two_sets(kept)
     return _possible(suite, kept, dropped), dropped
@@ -185,30 +194,6 @@ def _with_controls(
             row = found.get(digest(made.identity)) or replace(made, added=True)
             found[digest(made.identity)] = replace(row, control=control)
     return list(found.values())
-
-
-def _with_inductive(variants: Sequence[Variant]) -> list[Variant]:
-    """Add the same weights, tested inductively, beside each row of transductive norm.
-
-    The norm is the method's own. Gradient steps diverge under running statistics, which do not
-    follow them (Bronskill et al. 2020, arXiv:2003.03284): such methods take the support's.
-    """
-    from bench.contract import AbstractMeta
-
-    known = {digest(one.identity) for one in variants}
-    rows: list[Variant] = []
-    for one in variants:
-        rows.append(one)
-        if one.tested_norm == "transductive":
-            meta = one.plugins["meta"]
-            assert isinstance(meta, AbstractMeta)
-            own: Norm = "support" if meta.norm == "support" else "running"
-            made = replace(one, beside=one.label, control="", added=False, tested_norm=own)
-            if "metatrain" not in one.phases:  # then no training has seen the norm
-                made = replace(made, norm=own)
-            if digest(made.identity) not in known:
-                rows.append(replace(made, label=f"{one.label}, {own} statistics"))
-    return rows
 
 
 def _possible(suite: Suite, variants: Sequence[Variant], dropped: list[Dropped]) -> list[Variant]:
@@ -283,12 +268,17 @@ def _named(label: str, pattern: str) -> bool:
 
 def _notes(suite: Suite, variants: Sequence[Variant]) -> list[str]:
     """Say where a budget buys less than the least number of steps."""
-    return [
+    found = [
         f"{one.label}: its {phase} budget buys {bought} steps; {LEAST_STEPS} are taken"
-        for one in variants
+        for one in _with_embeddings(variants)
         for phase in one.phases
         if (bought := one.bought(phase, suite.shots[0])) < LEAST_STEPS
     ]
+    return list(dict.fromkeys(found))  # an embedding has its row's label
+
+
+def _with_embeddings(variants: Sequence[Variant]) -> list[Variant]:
+    return [part for one in variants for part in (one, one.embedding) if part]
 
 
 def _settings(
@@ -315,7 +305,9 @@ def _settings(
 def _cards(suite: Suite, variants: Sequence[Variant]) -> dict[str, Json]:
     family = members_of(suite) if suite.held_out else {}
     return {f"pretext/{name}": card("pretext", name, one) for name, one in family.items()} | {
-        f"{axis}/{one.names[axis]}": card(axis, one.names[axis], plugin)
-        for one in variants
+        f"{axis}/{one.names[axis]}": card_of(one.names[axis], plugin, one.described(axis) or {})
+        if axis == "auxiliary"
+        else card(axis, one.names[axis], plugin)
+        for one in _with_embeddings(variants)
         for axis, plugin in one.plugins.items()
     }

@@ -29,13 +29,18 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
     else:
         _refuse_episodes(variant, suite)
     axis = "init" if "init" in variant.plugins else "pretext"
-    first = variant.plugins.get(axis)
-    if isinstance(first, AbstractPretext | AbstractInit) and first.batch_size > sum(train):
-        raise UserError(
-            variant.where,
-            f"batch_size {first.batch_size}, but {data} has {sum(train)} training examples",
-            f"Use {{name: {variant.names[axis]}, batch_size: {sum(train)}}} or less.",
-        )
+    trained = [(variant.names[axis], variant.pretraining)] if axis in variant.plugins else []
+    if variant.embedding:
+        trained.append((variant.embedding.names["pretext"], variant.embedding.pretraining))
+    for name, whole in trained:
+        for one in [each.objective for each in whole.candidates or (whole,)]:
+            if isinstance(one, AbstractPretext | AbstractInit) and one.batch_size > sum(train):
+                raise UserError(
+                    variant.where,
+                    f"batch_size {one.batch_size}, but {data} has {sum(train)} training examples",
+                    f"Use {{name: {name}, batch_size: {sum(train)}}} or less.",
+                )
+    _refuse_validation(variant)
     if "tasks" in variant.plugins:
         _refuse_tasks(variant, suite, train)
     _refuse_selection(variant, suite)
@@ -91,6 +96,7 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
     name, data = variant.names["tasks"], variant.names["data"]
     for shots in suite.shots:
         shape = variant.task_shape(shots)
+        _refuse_clusters(variant, shape.ways, sum(train))
         most = len(train) if tasks.uses_labels else sum(train)
         if shape.ways > most:
             raise UserError(
@@ -115,6 +121,18 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
             )
 
 
+def _refuse_clusters(variant: Variant, ways: int, examples: int) -> None:
+    clustered = variant.clustered
+    if clustered and not ways <= clustered.k <= examples:
+        data = variant.names["data"]
+        raise UserError(
+            variant.where,
+            f"{variant.label} makes k = {clustered.k} clusters of the {examples} training examples"
+            f" of {data} for {ways}-way tasks",
+            f"Use tasks: {{name: {variant.names['tasks']}, k: ...}}, from {ways} to {examples}.",
+        )
+
+
 def _fewer_ways(variant: Variant, shape: "TaskShape", most: int) -> str:
     """Name the key that gives tasks fewer ways: a head for the suite's ways fits no others."""
     from bench.contract import Setting
@@ -129,6 +147,28 @@ def _fewer_ways(variant: Variant, shape: "TaskShape", most: int) -> str:
     declined = variant.plugins["meta"].declines(setting)
     tasks = f"tasks: {{name: {variant.names['tasks']}, ways: {most}}}"
     return f"ways: {most}" if declined else tasks
+
+
+def _refuse_validation(variant: Variant) -> None:
+    """Check the episodes that a pretext learns from or is chosen by against the split."""
+    asked, data, val = variant.validates, variant.names["data"], variant.facts.counts["val"]
+    if asked is None:
+        return
+    needed, ways = asked.shape.shots + asked.shape.queries, asked.shape.ways
+    lacking = {
+        "instances": ways > sum(val),
+        "clusters": sum(val) // asked.cluster_size < 2 * ways or needed > asked.cluster_size,
+        "labels": ways > len(val) or needed > min(val),
+    }[asked.classes]
+    if lacking:
+        raise UserError(
+            variant.where,
+            f"validation episodes of {ways} {asked.classes} with {needed} examples each, but the"
+            f" validation split of {data} has {len(val)} classes of at least {min(val)},"
+            f" {sum(val)} examples in all",
+            "Use smaller outer_ways, outer_queries or cluster_size, of clusters at least twice"
+            " as many as ways.",
+        )
 
 
 def _refuse_selection(variant: Variant, suite: Suite) -> None:

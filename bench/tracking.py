@@ -223,7 +223,7 @@ class Experiment:
     def _links(self, child: Child) -> dict[str, str]:
         """Name the runs of a cell's trained stages."""
         below = list(child.stages.items())[:-1]
-        return {f"run.{kind}": self.runs[key].id for kind, key in below if key in self.runs}
+        return {f"run.{role}": self.runs[key].id for role, key in below if key in self.runs}
 
     def _log(self, run_id: str, points: Points, params: Texts, tags: Texts) -> None:
         """Write metrics, params and tags, in as few calls (10 ms each) as MLflow's limits allow."""

@@ -1,31 +1,34 @@
 """One row of a report, resolved: every plug-in built, every default filled in, nothing shared."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.catalogue import build, entries, resolved
+from bench.auxiliary import described
+from bench.budget import CEILING, LEAST_STEPS, Pretraining, steps_for
+from bench.catalogue import resolved
 from bench.cell import Json, Labels, Norm
-from bench.checkpoint import noted_labels, opened
-from bench.errors import UserError, suggest
-from bench.suite import LAST, Budget, Choice, Combination, Selection
+from bench.suite import LAST, Budget, Selection
 
 if TYPE_CHECKING:
-    from bench.contract import AbstractData, AbstractPlugin, TaskShape
+    from bench.contract import (
+        AbstractClustered,
+        AbstractPlugin,
+        TaskShape,
+        Validation,
+    )
     from bench.dataset import Facts
 
-FactsOf = Callable[[str, "AbstractData"], "Facts"]
-PLAIN_INITS = ("scratch", "pretext", "checkpoint")  # the words of ``init`` that name no plug-in
-LEAST_STEPS = 2  # of a training, however small the scale
-PLUGINS = ("data", "encoder", "augment", "pretext", "init", "tasks", "meta")
+PLUGINS = ("data", "encoder", "augment", "pretext", "init", "tasks", "auxiliary", "meta")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
     """A cell without its seed and shots.
 
-    ``plugins`` has data, encoder and meta, and augment, pretext, init and tasks where they are
-    used; ``given`` the parameters that the suite named, and ``asked`` the axes, for labels.
+    ``plugins`` has data, encoder and meta, and augment, pretext, init, tasks and auxiliary (a
+    pretext) where they are used; ``given`` the parameters that the suite named, and ``asked`` the
+    axes, for labels.
     ``norm`` is that of training and of testing, unless ``tested_norm`` is another; ``beside`` is
     then the label of the row whose weights this one tests.
     """
@@ -53,6 +56,8 @@ class Variant:
     def described(self, axis: str) -> dict[str, Json] | None:
         """Return a plug-in as the keys hold it, or None where the axis is not used."""
         plugin = self.plugins.get(axis)
+        if plugin is not None and axis == "auxiliary":
+            return described(self.names[axis], plugin, self.given[axis]["weight"])
         return None if plugin is None else resolved(axis, self.names[axis], plugin)
 
     @property
@@ -60,6 +65,7 @@ class Variant:
         """Everything that tells this variant from another; two with one identity are one."""
         axes = {axis: self.described(axis) for axis in PLUGINS}
         budget = {phase: self.steps(phase) for phase in self.phases}
+        budget |= {"embedding": self.embedding.steps("pretrain")} if self.embedding else {}
         start, norms = [self.init, self.weights], [self.norm, self.tested_norm]
         return [axes, start, norms, self.ways, self.selection.described, budget]
 
@@ -70,17 +76,55 @@ class Variant:
         return pretrained + (("metatrain",) if "tasks" in self.plugins else ())
 
     @property
+    def clustered(self) -> "AbstractClustered | None":
+        """The source of its tasks, where these are made of clusters."""
+        from bench.contract import AbstractClustered
+
+        tasks = self.plugins.get("tasks")
+        return tasks if isinstance(tasks, AbstractClustered) else None
+
+    @property
+    def embedding(self) -> "Variant | None":
+        """What trains the embedding that its tasks are clusters of, as a row of its own."""
+        tasks = self.clustered
+        if tasks is None or tasks.pretext is None:
+            return None
+        shared = ("data", "encoder", "augment")
+        kept = {axis: plugin for axis, plugin in self.plugins.items() if axis in shared}
+        described = self.described("tasks")
+        assert described is not None
+        return replace(
+            self,
+            plugins={**kept, "pretext": tasks.pretext},
+            names={**self.names, "pretext": described["params"]["pretext"]["name"]},
+            init="pretext",
+            weights=None,
+            selection=LAST,
+        )
+
+    @property
     def objective(self) -> str:
         """The axis that pre-training takes its loss from."""
         return "init" if "init" in self.plugins else "pretext"
 
     def augments(self, phase: str) -> bool:
         """Whether a phase of training asks for augmented views."""
-        from bench.contract import AbstractInit, AbstractPretext, AbstractTasks
+        axes = (self.objective,) if phase == "pretrain" else ("tasks", "auxiliary")
+        return any(getattr(self.plugins.get(axis), "augments", False) for axis in axes)
 
-        plugin = self.plugins[self.objective if phase == "pretrain" else "tasks"]
-        assert isinstance(plugin, AbstractPretext | AbstractInit | AbstractTasks)
-        return plugin.augments
+    @property
+    def pretraining(self) -> Pretraining:
+        """What pre-training is of; only where there is any."""
+        return Pretraining(
+            objective=self.plugins[self.objective],
+            budget=self.budget,
+            held_out=sum(self.facts.counts["val"]),
+        )
+
+    @property
+    def validates(self) -> "Validation | None":
+        """The episodes of the validation split that pre-training learns from or is chosen by."""
+        return self.pretraining.validates if self.objective in self.plugins else None
 
     def task_shape(self, shots: int) -> "TaskShape":
         """Return the shape of the tasks it meta-trains on, when it is tested at ``shots``."""
@@ -96,21 +140,36 @@ class Variant:
             queries=meta.task_queries if tasks.queries is None else tasks.queries,
         )
 
-    def examples_per_step(self, phase: str, shots: int = 1) -> int:
-        """Return the examples that one training step passes forward."""
-        from bench.contract import AbstractInit, AbstractMetaTrained, AbstractPretext
+    def batch(self, phase: str, shots: int = 1) -> tuple[int, int]:
+        """Return the images of one training step, before any view: tasks (1: none), images each."""
+        from bench.contract import AbstractMetaTrained
 
         if phase == "pretrain":
-            objective = self.plugins[self.objective]
-            assert isinstance(objective, AbstractPretext | AbstractInit)
-            views = objective.views if isinstance(objective, AbstractPretext) else 1
-            return views * objective.batch_size
-        meta = self.plugins["meta"]
+            return 1, self.pretraining.batch_size
+        meta, shape = self.plugins["meta"], self.task_shape(shots)
         assert isinstance(meta, AbstractMetaTrained)
-        return meta.tasks_per_step * meta.examples_per_task(self.task_shape(shots), self.norm)
+        return meta.tasks_per_step, shape.num_support + shape.num_queries
+
+    def examples(self, phase: str, shots: int = 1) -> int:
+        """Return the examples that a phase of training passes forward."""
+        if phase == "pretrain":
+            return self.pretraining.examples
+        return self.steps(phase, shots) * self._examples_per_step(shots)
+
+    def _examples_per_step(self, shots: int) -> int:
+        """Return the examples that one step of meta-training passes forward."""
+        from bench.contract import AbstractMetaTrained, AbstractPretext
+
+        tasks, images = self.batch("metatrain", shots)
+        meta, auxiliary = self.plugins["meta"], self.plugins.get("auxiliary")
+        assert isinstance(meta, AbstractMetaTrained)
+        beside = auxiliary.views * images if isinstance(auxiliary, AbstractPretext) else 0
+        return tasks * (meta.examples_per_task(self.task_shape(shots), self.norm) + beside)
 
     def steps(self, phase: str, shots: int = 1) -> int:
         """Return the training steps that the budget buys, at least 2."""
+        if phase == "pretrain":
+            return self.pretraining.steps
         return max(LEAST_STEPS, self.bought(phase, shots))
 
     def images(self, phase: str, shots: int = 1) -> int:
@@ -118,7 +177,7 @@ class Variant:
         asked: int | None = getattr(self.budget, f"{phase}_images")
         if asked is not None:
             return round(asked * self.budget.scale)
-        return self.steps(phase, shots) * self.examples_per_step(phase, shots)
+        return self.examples(phase, shots)
 
     def asked_for(self, phase: str) -> str:
         """Return a phase's budget before the scale, as ``20000 images`` or ``300 steps``."""
@@ -127,155 +186,14 @@ class Variant:
 
     def bought(self, phase: str, shots: int = 1) -> int:
         """Return the whole steps that the budget buys, which may be too few to train."""
-        steps, images = (getattr(self.budget, f"{phase}_{unit}") for unit in ("steps", "images"))
-        if steps is None:
-            steps = images / self.examples_per_step(phase, shots)
-        return int(steps * self.budget.scale + 1e-9)  # 100 x 0.29 is 29 steps, not 28
-
-
-def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -> Variant | str:
-    """Fill in a combination's defaults and build its plug-ins; or say why it makes no sense.
-
-    Raises:
-        UserError: an unknown plug-in, or a misspelt or mistyped parameter.
-    """
-    from bench.contract import AbstractData, AbstractEncoder, AbstractMeta, AbstractMetaTrained
-
-    asked = dict(combination.axes)
-    where = combination.where
-    chosen = {
-        "data": asked.get("data", _default("glyphs", where)),
-        "encoder": asked.get("encoder", _default("conv4", where)),
-        "meta": asked.get("meta", _default("none", where)),
-    }
-    pretext = asked.get("pretext", _default("none", where))
-    init = asked.get("init", _default("scratch" if pretext.name == "none" else "pretext", where))
-    if asked.get("auxiliary", _default("none", where)).name != "none":
-        raise UserError(
-            asked["auxiliary"].where, "an auxiliary loss", "Only `auxiliary: none` is known."
+        if phase == "pretrain":
+            return self.pretraining.bought
+        steps, images, scale = (
+            self.budget.metatrain_steps,
+            self.budget.metatrain_images,
+            self.budget.scale,
         )
-    built = {axis: _build(axis, choice) for axis, choice in chosen.items()}
-    data, meta, encoder = built["data"], built["meta"], built["encoder"]
-    assert isinstance(data, AbstractData)
-    assert isinstance(encoder, AbstractEncoder)
-    assert isinstance(meta, AbstractMeta)
-    if pretext.name != "none":
-        chosen["pretext"] = pretext
-    if init.name not in PLAIN_INITS:
-        chosen["init"] = _known_init(init)
-    tasks = asked.get("tasks", _default("labels", where))
-    if isinstance(meta, AbstractMetaTrained):
-        chosen["tasks"] = tasks
-    elif "tasks" in asked:
-        _build("tasks", tasks)  # not used here, but a mistake in it is still a mistake
-    built |= {axis: _build(axis, chosen[axis]) for axis in chosen if axis not in built}
-    policy = combination.augment or _default(data.augment, where)
-    augment = _build("augment", policy)
-    if any(getattr(built.get(axis), "augments", False) for axis in ("pretext", "init", "tasks")):
-        chosen["augment"], built["augment"] = policy, augment
-    reason = _nonsense(init.name, pretext.name)
-    if reason:
-        return reason
-    facts = facts_of(chosen["data"].name, data)
-    norm = combination.norm or meta.norm
-    start = opened(init, encoder, facts, norm) if init.name == "checkpoint" else None
-    variant = Variant(
-        label=combination.label or "",
-        named=combination.label is not None,
-        control="",
-        added=False,
-        plugins=built,
-        names={axis: choice.name for axis, choice in chosen.items()},
-        given={axis: choice.params for axis, choice in chosen.items()},
-        init=init.name,
-        weights=start.sha256 if start else None,
-        asked=frozenset(asked) | ({"augment"} if combination.augment else set()),
-        norm=norm,
-        tested_norm=norm,
-        beside="",
-        labels=_most([_labels(built), *(noted_labels(start, init) if start else ())]),
-        ways=combination.ways,
-        selection=LAST,
-        budget=combination.budget,
-        facts=facts,
-        where=where,
-    )
-    variant = _selected(variant, combination.selection)
-    return _declined(variant, shots) or _unselectable(variant) or variant
-
-
-def _selected(variant: Variant, selection: Selection) -> Variant:
-    """Return the variant with its weights selected; what trains nothing has none to select."""
-    if selection.is_last or not variant.phases:
-        return variant
-    seen: Labels = "validation" if selection.name == "label_val" else "none"
-    return replace(variant, selection=selection, labels=_most([variant.labels, seen]))
-
-
-def _unselectable(variant: Variant) -> str | None:
-    """Say why a rule cannot measure a variant's last training."""
-    axis = "tasks" if "tasks" in variant.plugins else "init"
-    labelled = axis in variant.plugins and _labels({axis: variant.plugins[axis]}) == "train"
-    reason = f"pretext_val needs a loss without labels, {variant.names.get(axis)} uses them"
-    return reason if labelled and variant.selection.name == "pretext_val" else None
-
-
-def _default(name: str, where: str) -> Choice:
-    return Choice(name=name, params={}, where=where)
-
-
-def _build(axis: str, choice: Choice) -> "AbstractPlugin":
-    return build(axis, choice.name, choice.params, choice.where)
-
-
-def _known_init(init: Choice) -> Choice:
-    known = (*PLAIN_INITS, *entries("init"))
-    if init.name not in known:
-        raise UserError(init.where, f"unknown init {init.name!r}", suggest(init.name, known))
-    return init
-
-
-def _nonsense(init: str, pretext: str) -> str | None:
-    if init == "pretext" and pretext == "none":
-        return "init is pretext, but there is no pretext"
-    if init != "pretext" and pretext != "none":
-        return f"init is {init}, so the pretext {pretext} would not be used"
-    return None
-
-
-def _labels(built: Mapping[str, "AbstractPlugin"]) -> Labels:
-    from bench.contract import AbstractTasks
-
-    tasks = built.get("tasks")
-    uses = "init" in built or (isinstance(tasks, AbstractTasks) and tasks.uses_labels)
-    return "train" if uses else "none"
-
-
-def _most(labels: Sequence[Labels]) -> Labels:
-    """Return the class of labels that covers all of these."""
-    order: tuple[Labels, ...] = ("none", "validation", "train")
-    return max(labels, key=order.index)
-
-
-def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
-    """Ask every plug-in whether this combination makes sense, at each number of test shots."""
-    from bench.contract import Setting
-
-    if variant.names.get("augment") == "none":
-        users = [
-            variant.names[axis] for axis in ("pretext", "init", "tasks") if axis in variant.plugins
-        ]
-        return f"{' and '.join(users)} would see the same image twice: augment is none"
-    settings = [
-        Setting(
-            shape=variant.facts.shape,
-            norm=variant.norm,
-            ways=variant.ways,
-            trained=bool(variant.phases),
-            task=variant.task_shape(number) if "tasks" in variant.plugins else None,
-            fixed_classes=getattr(variant.plugins.get("tasks"), "fixed_classes", False),
-        )
-        for number in shots
-    ]
-    reasons = (p.declines(setting) for setting in settings for p in variant.plugins.values())
-    return next((reason for reason in reasons if reason), None)
+        if steps is not None:
+            return int(steps * scale + CEILING)
+        assert images is not None
+        return steps_for(images, scale, lambda steps: steps * self._examples_per_step(shots))

@@ -66,9 +66,11 @@ def refusal(kind: str, name: str, params: Mapping[str, Json]) -> str:
     return str(caught.value)
 
 
+LEARNED: dict[str, Json] = {"members": ["rotation", "simclr"], "weights": "learned"}
+SEARCH: dict[str, Json] = {"candidates": ["rotation", "simclr"]}
 REFUSED = [
     ("meta", "mamml", {}, "no meta is named 'mamml'. Did you mean maml or imaml?"),
-    ("tasks", "xyz", {}, "no tasks is named 'xyz'. Known: instances, labels, pretext."),
+    ("tasks", "xyz", {}, "no tasks is named 'xyz'. Known: clusters, instances, labels, pretext."),
     ("pretext", "mixture", {"members": ["rotation"]}, "Tuple should have at least 2 items"),
     (
         "pretext",
@@ -89,6 +91,29 @@ REFUSED = [
         {"members": ["rotation", "simclr"], "weights": [1.0]},
         "1 weights for 2 members",
     ),
+    (
+        "pretext",
+        "mixture",
+        {"members": ["rotation", LEARNED | {"name": "mixture"}]},
+        "cannot be a member of another",
+    ),
+    (
+        "pretext",
+        "mixture",
+        {"members": ["rotation", SEARCH | {"name": "best_of"}]},
+        "a search has no loss of its own",
+    ),
+    ("pretext", "mixture", LEARNED | {"outer_shots": 2}, "outer: instances has one shot"),
+    ("pretext", "best_of", {"candidates": ["rotation"]}, "one candidate: give another, or draws"),
+    (
+        "pretext",
+        "best_of",
+        {"candidates": ["rotation", LEARNED | {"name": "mixture"}]},
+        "cannot be a candidate",
+    ),
+    ("pretext", "best_of", {"candidates": ["rotation"] * 2}, "two candidates are the same"),
+    ("pretext", "best_of", SEARCH | {"draws": 2}, "leaves nothing to draw"),
+    ("pretext", "best_of", SEARCH | {"outer_shots": 2}, "outer: instances has one shot"),
     ("meta", "../meta/maml", {}, "no meta is named '../meta/maml'."),
     ("meta", "__init__", {}, "no meta is named '__init__'."),
     ("pretext", "Rotation", {}, "no pretext is named 'Rotation'. Did you mean rotation or"),
@@ -146,6 +171,8 @@ NEEDED: dict[str, dict[str, Json]] = {
     "image_folder": {"path": "somewhere"},
     "mixture": {"members": ["rotation", "simclr"]},
     "pretext": {"family": ["rotation", "jigsaw"]},
+    "best_of": {"candidates": ["rotation", "simclr"]},
+    "clusters": {"pretext": "none"},
 }
 
 

@@ -20,10 +20,13 @@ from bench.errors import UserError
 PICTURES = "conformance-pictures"  # below the root folder of data sets
 NEEDED: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
+    "tasks/clusters": {"pretext": "none"},
     "pretext/mixture": {"members": ["rotation", "position"], "weights": [0.3, 1.0]},
     "tasks/pretext": {"family": ["rotation", "jigsaw"]},
+    "pretext/best_of": {"candidates": ["rotation", "position"]},
 }
 FETCHED = ("cifar10", "cifar_fs", "fashion_mnist", "omniglot")  # not there unless it was fetched
+MIXTURE: Json = {"name": "mixture", "members": ["rotation", "simclr"]}
 MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what a method does
     ("meta", "maml", {"order": 1}),
     ("meta", "anil", {"order": 1}),
@@ -38,8 +41,12 @@ MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what 
     ("pretext", "rotation", {"angles": 8}),
     ("pretext", "jigsaw", {"grid": 3}),
     ("pretext", "mixture", {"members": ["rotation", {"name": "simclr", "batch_size": 8}]}),
+    ("pretext", "mixture", {"members": ["rotation", "byol"]}),
+    ("pretext", "mixture", {"members": ["rotation", "simclr"], "weights": "learned", "every": 3}),
+    ("pretext", "best_of", {"candidates": [MIXTURE], "draws": 3}),
     ("meta", "none", {"head": "neighbour"}),
     ("meta", "none", {"head": "logistic"}),
+    ("tasks", "clusters", {"pretext": {"name": "rotation", "batch_size": 8}, "partitions": 3}),
     ("tasks", "instances", {"augment_support": True, "shots": 2}),
     ("tasks", "pretext", {"family": ["position", {"name": "rotation", "angles": 8}, "erased"]}),
 ]

@@ -28,7 +28,7 @@ from bench.errors import UserError
 from bench.plan import make_plan
 from bench.stages.engine import Learner
 from bench.stages.model import assemble
-from bench.stages.perform import STAGES
+from bench.stages.perform import STAGES, perform
 from bench.stages.place import Place
 from bench.stages.source import read_part
 from bench.stages.streams import seed_default
@@ -39,14 +39,25 @@ GOLDENS = Path(__file__).parent / "goldens"
 STEPS = 5
 CLOSE = 1e-9  # relative: other CPUs add up in another order
 PICTURES = "golden-pictures"
+COLOURS = "golden-colours"
 HEAD = "name: golden\nshots: 1\nseeds: 1\nways: 3\nevaluate: {episodes: 5, queries: 2}\n"
 HEAD += f"budget: {{pretrain_steps: {STEPS}, metatrain_steps: {STEPS}}}\n"
 TASKS = "ways: 3, shots: 2, queries: 2"
+MIXTURE: dict[str, Json] = {"name": "mixture", "members": ["rotation", "simclr"], "batch_size": 8}
+LEARNED: dict[str, Json] = {
+    "members": ["rotation", "simclr"],
+    "batch_size": 8,
+    "weights": "learned",
+    "every": 2,
+    "outer_queries": 3,
+}
 PARAMS: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
-    "pretext/mixture": {"members": ["rotation", "simclr"], "batch_size": 8},
+    "pretext/mixture": LEARNED,
+    "pretext/best_of": {"candidates": [MIXTURE], "draws": STEPS, "episodes": 2},  # a loss for each
     "meta/finetune": {"steps": 3},
     "tasks/pretext": {"family": ["rotation", "jigsaw", "recolour"]},
+    "tasks/clusters": {"pretext": {"name": "rotation", "batch_size": 8}, "k": 6, "partitions": 2},
 }
 SMALL: dict[str, dict[str, Json]] = {
     "pretext": {"batch_size": 8},
@@ -93,6 +104,8 @@ def suite_of(what: str) -> str:
         axes[kind] = own
     if what == "encoder/pixels":
         axes["pretext"] = "none"
+    elif what == "pretext/colorize":
+        axes["data"] = f"{{name: image_folder, path: {COLOURS}, size: 16}}"
     return HEAD + "".join(f"{axis}: {value}\n" for axis, value in axes.items())
 
 
@@ -100,7 +113,7 @@ def trace(what: str, root: Path) -> list[float]:
     """Return five losses of a plug-in; ``root`` holds the data sets."""
     kind, name = what.split("/")
     with tempfile.TemporaryDirectory() as folder, _float64():
-        spec = _stage(what, Path(folder), root)
+        spec, below = _stages(what, Path(folder), root)
         if kind == "augment":
             policy = resolved(kind, name, build(kind, name, {}, what))
             spec = replace(spec, inputs={**spec.inputs, "augment": policy})
@@ -112,12 +125,15 @@ def trace(what: str, root: Path) -> list[float]:
             emit=lambda event: None,
             checkpoint_seconds=float("inf"),
         )
+        for one in below:  # what tasks are made of
+            perform(one, place)
         if spec.kind == "evaluate":
             return _episodes(spec, place)
         return [float(loss) for loss in STAGES[spec.kind](spec, place).curve["loss"]]
 
 
-def _stage(what: str, folder: Path, root: Path) -> StageSpec:
+def _stages(what: str, folder: Path, root: Path) -> tuple[StageSpec, list[StageSpec]]:
+    """Return the stage that is traced, and those that it needs, in their order."""
     (folder / "suite.yaml").write_text(suite_of(what))
 
     def facts_of(name: str, source: AbstractData) -> object:
@@ -126,7 +142,9 @@ def _stage(what: str, folder: Path, root: Path) -> StageSpec:
     plan = make_plan(read_suite(folder / "suite.yaml"), facts_of)  # type: ignore[arg-type]
     cell = next((cell for cell in plan.cells if not cell.control), plan.cells[0])
     kinds = ("metatrain", "evaluate") if "metatrain" in cell.stages else ("pretrain", "evaluate")
-    return plan.stages[next(cell.stages[kind] for kind in kinds if kind in cell.stages)]
+    key = next(cell.stages[kind] for kind in kinds if kind in cell.stages)
+    below = list(cell.stages.values())
+    return plan.stages[key], [plan.stages[one] for one in below[: below.index(key)]]
 
 
 def _episodes(spec: StageSpec, place: Place) -> list[float]:
@@ -174,16 +192,18 @@ def _float64() -> Iterator[None]:
 
 
 def fill(root: Path) -> Path:
-    """Write fifteen classes of five pictures, and link to the real sets where they are."""
+    """Write fifteen classes of five pictures, grey and coloured; link to the real sets."""
     for real in Path(os.environ.get("BENCH_DATA") or root / "nothing").glob("*"):
         (root / real.name).symlink_to(real)
     ramp = np.add.outer(np.arange(16), np.arange(16))
     for number in range(75):
-        folder = root / PICTURES / f"class {number // 5}"
-        folder.mkdir(parents=True, exist_ok=True)
         pixels = (ramp * (number // 5 + 1) + 3 * number) % 256
-        picture = np.repeat(pixels[..., None], 3, axis=2).astype(np.uint8)
-        Image.fromarray(picture).save(folder / f"{number}.png")
+        channels = {PICTURES: [pixels] * 3, COLOURS: [pixels, pixels[::-1], 255 - pixels[:, ::-1]]}
+        for name, each in channels.items():
+            folder = root / name / f"class {number // 5}"
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = np.stack(each, axis=2).astype(np.uint8)
+            Image.fromarray(picture).save(folder / f"{number}.png")
     return root
 
 

@@ -61,22 +61,47 @@ def mixture_of(**params: Json) -> Mixture:
 def test_the_loss_is_the_weighted_sum_of_the_members(
     weights: Json, factors: tuple[float, float]
 ) -> None:
-    """Each member sees the batch with its own head, draws after the one before, and is weighted."""
+    """Each member sees the batch with its own head, draws after the one before, and is weighted.
+
+    Its loss counts in units of its first value: here twice and four times the present one.
+    """
     mixture = mixture_of(weights=weights)
     torch.manual_seed(0)
     head = mixture.head(7, (1, 8, 8))
     x = torch.rand(6, 1, 8, 8, generator=Generator().manual_seed(1))
-
-    loss, state = mixture.loss(Net(head), {}, x, Generator().manual_seed(2))
 
     rng = Generator().manual_seed(2)
     alone = [
         member.loss(Net(head.get_submodule(str(place))), {}, x, rng)[0]
         for place, member in enumerate(mixture.members)
     ]
-    expected = factors[0] * alone[0] + factors[1] * alone[1]
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
-    assert state == {}
+    scale = torch.stack(alone).detach() * torch.tensor([2, 4])
+    loss, state = mixture.loss(Net(head), {"scale": scale}, x, Generator().manual_seed(2))
+    assert loss.item() == pytest.approx(factors[0] / 2 + factors[1] / 4, rel=1e-6)
+    assert state.keys() == {"scale"}
+    assert torch.equal(state["scale"], scale)
+
+
+@pytest.mark.parametrize(("first", "unit"), [(3.0, 3.0), (-3.0, 3.0), (0.0, 1.0)])
+def test_the_first_losses_are_the_units(first: float, unit: float) -> None:
+    """The first step notes the size of each loss, or 1 where it is 0; later steps divide by it."""
+
+    class Looking(Rotation):
+        def loss(
+            self, net: AbstractNetwork, state: Tensors, x_BCHW: Tensor, rng: Generator
+        ) -> tuple[Tensor, Tensors]:
+            return x_BCHW.sum(), {}
+
+    both = Mixture(members=(Looking(), Looking()))
+    net = Net(nn.ModuleList([nn.Linear(7, 2), nn.Linear(7, 3)]))
+    state = both.state(net)
+    assert state["scale"].tolist() == [0, 0]
+    loss, state = both.loss(net, state, torch.tensor([first]), Generator())
+    assert state["scale"].tolist() == [unit, unit]
+    assert loss.item() == first / unit
+    loss, after = both.loss(net, state, torch.tensor([12.0]), Generator())
+    assert torch.equal(after["scale"], state["scale"])
+    assert loss.item() == pytest.approx(12 / unit)
 
 
 def test_views_and_augmentation_are_those_of_the_members() -> None:
@@ -104,9 +129,10 @@ def test_a_member_is_shown_its_own_head() -> None:
     looking = Looking()
     both = Mixture(members=(looking, looking))
     head = nn.ModuleList([nn.Linear(7, 2), nn.Linear(7, 3)])
-    _, state = both.loss(Net(head), {}, torch.rand(2, 1, 8, 8), Generator())
+    net = Net(head)
+    _, state = both.loss(net, both.state(net), torch.rand(2, 1, 8, 8), Generator())
     assert seen == [{"encoder.weight", "head.weight", "head.bias"}] * 2
-    assert set(state) == {"0/count", "1/count"}
+    assert set(state) == {"0/count", "1/count", "scale"}
 
 
 def test_a_member_uses_other_weights_of_its_own_head() -> None:
@@ -123,8 +149,7 @@ def test_a_member_uses_other_weights_of_its_own_head() -> None:
 
     looking = Looking()
     head = nn.ModuleList([nn.Linear(7, 2), nn.Linear(7, 3)])
-    loss, _ = Mixture(members=(looking, looking)).loss(
-        Net(head), {}, torch.rand(2, 1, 8, 8), Generator()
-    )
+    both, net = Mixture(members=(looking, looking)), Net(head)
+    loss, _ = both.loss(net, both.state(net), torch.rand(2, 1, 8, 8), Generator())
     assert loss > 0
     assert outputs == [0, 0]

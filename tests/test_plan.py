@@ -247,7 +247,10 @@ def test_cifar_fewshot_pretrains_each_pretext_and_seed_once() -> None:
     assert plan.settings["baseline"] == {"train": "none + protonet", "none": "random_init"}
     assert cell(plan, "UMTRA").labels == "none"
     assert plan.dropped == ()
-    assert plan.warnings == ()
+    assert plan.warnings == (
+        "UMTRA: two of a task's 5 images are of one true class with probability 0.148"
+        " (64 training classes)",
+    )
 
 
 def test_quickstart_is_planned_as_the_issue_says() -> None:

@@ -160,7 +160,6 @@ REFUSED = [
     ("tasks: labelz\nmeta: none", "suite.yaml:5: tasks: no tasks is named 'labelz'."),
     ("grid: {meta: [none, {name: maml, ordr: 2}]}", "suite.yaml:5: grid.meta[1]: meta/maml has no"),
     ("variants: [{meta: {name: maml, order: x}}]", "suite.yaml:5: variants[0].meta: order: 'x'."),
-    ("meta: protonet\nauxiliary: {pretext: rotation}", ":6: auxiliary: an auxiliary loss."),
     ("meta: {name: protonet, rate: 9007199254740993}", "9007199254740993 is too large"),
     ("meta: {name: protonet, tasks_per_step: 9007199254740991}", "exceeds safe integer"),
     ("ways: 21", ":5: ways: 21 ways, but glyphs has 20 test classes. Use at most 20."),

@@ -98,11 +98,17 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
 TRAININGS = {
     "pretrain": (ROTATION, "pretrain"),
     "simclr": ("pretext: {name: simclr, batch_size: 8}\n", "pretrain"),
+    "byol": ("pretext: {name: byol, batch_size: 8}\n", "pretrain"),
     "position": ("pretext: {name: position, batch_size: 8}\n", "pretrain"),
     **{meta: (f"meta: {METAS[meta]}\n", "metatrain") for meta in METAS},
     "transductive": (f"norm: transductive\nmeta: {METAS['maml']}\n", "metatrain"),
     "running": (f"norm: running\nmeta: {METAS['reptile']}\n", "metatrain"),
     "instances": (f"tasks: instances\nmeta: {METAS['protonet']}\n", "metatrain"),
+    "auxiliary": (f"auxiliary: {{pretext: rotation}}\nmeta: {METAS['protonet']}\n", "metatrain"),
+    "auxiliary simclr": (
+        f"auxiliary: {{pretext: simclr, weight: 0.1}}\nmeta: {METAS['maml 2']}\n",
+        "metatrain",
+    ),
     "evaluate none": ("meta: none\n", "evaluate"),
 }
 

@@ -16,10 +16,11 @@ from bench.conformance import (
     meta,
     metatrain,
     pretext,
+    search,
     tasks,
 )
 from bench.conformance.subject import Check, Subject
-from bench.contract import AbstractMetaTrained
+from bench.contract import AbstractMetaTrained, AbstractSearch
 
 OF_KIND: Mapping[str, ModuleType] = {
     "pretext": pretext,
@@ -34,7 +35,8 @@ OF_KIND: Mapping[str, ModuleType] = {
 
 def checks_of(subject: Subject) -> list[Check]:
     """Return every check that a plug-in of this kind has to pass, the form first."""
-    modules = [form, OF_KIND[subject.kind]]
+    searches = isinstance(subject.plugin, AbstractSearch)
+    modules = [form, search if searches else OF_KIND[subject.kind]]
     if isinstance(subject.plugin, AbstractMetaTrained):
         modules.append(metatrain)
     return [check for module in modules for check in checks_within(module)]

@@ -7,12 +7,23 @@ import torch
 from torch import Tensor, nn
 
 from bench.conformance.subject import Fault, Subject, Unchanged, require, require_repeats
-from bench.conformance.world import CPU, Handed, Small, inputs, precision, setting_for, small
-from bench.contract import AbstractClassifying, AbstractPretext, Shape, Tensors
+from bench.conformance.world import (
+    CPU,
+    Handed,
+    Small,
+    inputs,
+    precision,
+    setting_for,
+    small,
+    task_of,
+)
+from bench.contract import AbstractClassifying, AbstractPretext, Shape, Task, Tensors
+from bench.stages.checkpoint import prefixed
 from bench.stages.streams import generator, seed_default
 
 COUNT = 6  # examples in a batch
 STEPS, RATE = 25, 0.01  # of Adam, on one batch with one set of draws
+COUNTED = 12  # steps whose examples are counted: some are taken at a few steps alone
 LIKE = 1e-3  # relative, most that float32 and float64 may differ
 
 
@@ -29,15 +40,26 @@ class _Scene:
     def head(self) -> nn.Module:
         return self.pretext.head(16, self.shape)
 
+    def episode(self) -> Task:
+        asked = self.pretext.validates
+        assert asked is not None
+        with precision(self.x.dtype):
+            return task_of(asked.shape, self.shape)
+
     def loss(self, params: Tensors | None = None, *, default_seed: int = 0) -> "_Step":
         """Compute the loss of the batch with the draws of one and the same step."""
         params = params or self.trial.params
         leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-        net = Handed(self.trial, leaves)
+        net = Handed(self.trial, leaves, self.episode if self.pretext.validates else None)
         seed_default("conformance", "pretext", default_seed)
         rng = generator(CPU, "conformance", "pretext")
         loss, state = self.pretext.loss(net, self.state, self.x, rng)
         return _Step(loss=loss, state=state, params=leaves, encoded=net.encoded)
+
+    def after(self) -> "_Scene":
+        """Return the scene with the state that one step leaves."""
+        state = {name: value.detach() for name, value in self.loss().state.items()}
+        return replace(self, state=state)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +117,7 @@ def a_step_writes_into_nothing(subject: Subject) -> None:
     """Batch, parameters and state are the same after a step as before."""
     with precision(torch.float64):
         scene = _scene(subject)
-        unchanged = Unchanged(x=scene.x, **scene.trial.params, **scene.state)
+        unchanged = Unchanged(x=scene.x, **scene.trial.params, **prefixed(scene.state, "state/"))
         scene.loss()
     unchanged.require("its loss")
 
@@ -117,15 +139,34 @@ def the_head_follows_from_the_seed(subject: Subject) -> None:
 
 
 def views_are_counted(subject: Subject) -> None:
-    """As many examples are encoded as ``views`` says: budgets are counted in them."""
+    """As many examples are encoded as ``views`` and ``examples`` say: budgets count them."""
     with precision(torch.float64):
         scene = _scene(subject)
-        encoded = scene.loss().encoded
+        pretext, encoded = scene.pretext, 0
+        for steps in range(1, COUNTED + 1):
+            step = scene.loss()
+            encoded, times = encoded + step.encoded, step.encoded / len(scene.x)
+            if type(pretext).examples is AbstractPretext.examples:
+                found = f"views is {pretext.views}, but each image of a batch is encoded"
+                found += f" {times:g} times"
+                mend = f"Write views: ClassVar[int] = {round(times)}."
+            else:
+                found = f"examples({steps}) is {pretext.examples(steps)}, but {encoded} are encoded"
+                mend = "Let examples() count every forward pass of that many steps."
+            require(encoded == pretext.examples(steps), found, mend)
+            scene = scene.after()
+
+
+def what_is_watched_is_told(subject: Subject) -> None:
+    """What the learning curve is to hold are scalars, of the same names after each step."""
+    with precision(torch.float64):
+        scene = _scene(subject)
+        before, after = (scene.pretext.watched(one.state) for one in (scene, scene.after()))
+    shapes = {name: list(value.shape) for name, value in after.items()}
     require(
-        encoded == scene.pretext.views * len(scene.x),
-        f"views is {scene.pretext.views}, but each image of a batch is encoded"
-        f" {encoded / len(scene.x):g} times",
-        f"Write views: ClassVar[int] = {round(encoded / len(scene.x))}.",
+        before.keys() == after.keys() and not any(shapes.values()),
+        f"it watches {sorted(before)} at first, and {shapes} after a step",
+        "Return scalars of the state from watched(), of the same names at every step.",
     )
 
 
@@ -154,10 +195,30 @@ def two_images_are_enough(subject: Subject) -> None:
     )
 
 
+def any_number_of_images_will_do(subject: Subject) -> None:
+    """As an auxiliary loss it is given the images of tasks, as many as these have."""
+    with precision(torch.float64):
+        scene = _scene(subject)
+        other = inputs(scene.shape, COUNT + 1, "images of tasks")
+        step = replace(scene, x=other).loss()
+        gradient = step.gradient()
+    require(
+        step.loss.isfinite() and any(v.any() for n, v in gradient.items() if "encoder" in n),
+        f"on {COUNT + 1} images, of a batch_size of {COUNT}, its loss is"
+        f" {float(step.loss.detach()):.6g}, or does not reach the encoder",
+        "Take the number of images from the batch, len(x), and not from batch_size.",
+    )
+    require(
+        step.encoded == scene.pretext.views * len(other),
+        f"of {len(other)} images, of a batch_size of {COUNT}, it encodes {step.encoded} views",
+        "Encode every image of the batch as often as views says.",
+    )
+
+
 def steps_make_the_loss_smaller(subject: Subject) -> None:
     """A few steps of Adam on one batch make its loss smaller."""
     with precision(torch.float64):
-        scene = _scene(subject)
+        scene = _scene(subject).after()  # what a state holds of the first batch is then there
         first = float(scene.loss().loss.detach())
         params = _trained(scene.loss, scene.trial.params)
         last = float(scene.loss(params).loss.detach())

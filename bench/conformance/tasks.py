@@ -1,4 +1,8 @@
-"""What every source of tasks draws: tasks of the asked shape, from what it may look at."""
+"""What every source of tasks draws: tasks of the asked shape, from what it may look at.
+
+A source of clusters is handed groups in the place of classes, some of each partition too small
+for a task; what is held of classes is held of them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,9 +13,17 @@ from torch import Generator, Tensor
 
 from bench.conformance.subject import Fault, Subject, require, require_repeats
 from bench.conformance.world import CPU, WAYS, setting_for
-from bench.contract import AbstractAugment, AbstractTasks, Setting, Shape, Task, TaskShape
+from bench.contract import (
+    AbstractAugment,
+    AbstractClustered,
+    AbstractTasks,
+    Setting,
+    Shape,
+    Task,
+    TaskShape,
+)
 from bench.dataset import Part
-from bench.stages.source import Source
+from bench.stages.source import Source, members_of, unlabelled_order
 from bench.stages.streams import generator, seed_default
 
 CLASSES, MEMBERS = 10, (12, 9)  # classes, and how many examples every other one has
@@ -40,7 +52,36 @@ class _World:
         assert setting.task is not None
         self.shape, self.example_shape = setting.task, setting.shape
         self.part = _part(setting.shape)
-        self.source = Source(self.part, _Shaded(), CPU, labels=self.tasks.uses_labels)
+        self.groupings = self._groupings()
+        least = self.shape.shots + self.shape.queries
+        handed = [members_of(grouping, least) for grouping in self.groupings]
+        self.source = Source(
+            self.part,
+            _Shaded(),
+            CPU,
+            labels=self.tasks.uses_labels,
+            clusters=handed if isinstance(self.tasks, AbstractClustered) else (),
+        )
+
+    def _groupings(self) -> list[Tensor]:
+        """Return what may stand for a class: the classes, the clusters of each partition, or none.
+
+        A grouping has the number of each example's group, in the order of the source.
+        """
+        if self.tasks.uses_labels:
+            return [torch.from_numpy(self.part.labels)]
+        count = self.tasks.partitions if isinstance(self.tasks, AbstractClustered) else 0
+        rngs = [generator(CPU, "conformance", "clusters", number) for number in range(count)]
+        sizes = torch.tensor([1, 2] + [MEMBERS[number % 2] for number in range(CLASSES)])
+        whole = torch.arange(len(sizes)).repeat_interleave(sizes)[: len(self.part.labels)]
+        return [whole[torch.randperm(len(whole), generator=rng)] for rng in rngs]
+
+    def group_of(self, grouping: Tensor, examples: list[int]) -> list[int]:
+        """Return the groups of examples, which are known by their place in the split."""
+        if self.tasks.uses_labels:
+            return grouping[examples].tolist()
+        place_N = unlabelled_order(len(grouping)).argsort()
+        return grouping[place_N[examples]].tolist()
 
     def draw(self, seed: int, shape: TaskShape | None = None) -> Task:
         seed_default("conformance", "tasks", seed)
@@ -186,9 +227,9 @@ def _require_classes(task: Task, count: int) -> None:
 
 
 def support_and_queries_are_different_examples(subject: Subject) -> None:
-    """With labels: an example is in a task once, and a label's examples are of one class."""
+    """With classes or clusters: an example is in a task once, a label's are of one of them."""
     world = _World(subject)
-    if not world.tasks.uses_labels:
+    if not world.groupings:
         return  # its classes are its own invention, and queries may be views of the support
     for seed in range(TASKS):
         task = world.draw(seed)
@@ -199,27 +240,27 @@ def support_and_queries_are_different_examples(subject: Subject) -> None:
             "Draw without replacement, and give the queries other examples than the support.",
         )
         labels = torch.cat([task.support_y, task.query_y]).tolist()
-        pairs = {
-            (label, int(world.part.labels[n])) for label, n in zip(labels, numbers, strict=True)
-        }
         require(
-            len(pairs) == len({label for label, _ in pairs}) == len({cls for _, cls in pairs}),
+            any(_agree(labels, world.group_of(one, numbers)) for one in world.groupings),
             "a label of one task stands for several classes, or two labels for one class",
-            "Draw ways different classes, and each label's examples from one of them.",
+            "Draw ways different classes, and each label's examples from one of them; of clusters,"
+            " all from one partition.",
         )
 
 
+def _agree(labels: list[int], groups: list[int]) -> bool:
+    """Say whether each label stands for one group, and each group for one label."""
+    pairs = set(zip(labels, groups, strict=True))
+    return len(pairs) == len({label for label, _ in pairs}) == len({group for _, group in pairs})
+
+
 def labels_say_nothing_of_classes(subject: Subject) -> None:
-    """With labels: which label a class gets differs from task to task, in no order."""
+    """With classes or clusters: which label one gets differs from task to task, in no order."""
     world = _World(subject)
-    if not world.tasks.uses_labels:
-        return
-    orders = [
-        [int(world.part.labels[number]) for number in _numbers(world.draw(seed).support_x[:WAYS])]
-        for seed in range(TASKS)
-    ]
+    first = [_numbers(world.draw(seed).support_x[:WAYS]) for seed in range(TASKS)]
+    orders = [[world.group_of(one, numbers) for numbers in first] for one in world.groupings]
     require(
-        any(order != sorted(order) for order in orders),
+        all(any(order != sorted(order) for order in found) for found in orders),
         f"in {TASKS} tasks the labels are always in the order of the classes",
         "Draw the classes in random order: torch.randperm(..., generator=rng)[:ways].",
     )

@@ -151,9 +151,12 @@ def _encoder(shape: Shape) -> nn.Module:
 class Handed(AbstractNetwork):
     """A network as the engine hands it to a pre-training; counts the examples that are encoded."""
 
-    def __init__(self, trial: Small, params: Tensors) -> None:
+    def __init__(
+        self, trial: Small, params: Tensors, episode: Callable[[], Task] | None = None
+    ) -> None:
         """Take parameters of a small network; its running statistics are copies."""
         self._trial, self._params, self._buffers = trial, params, trial.fresh_buffers()
+        self._episode = episode
         self.spent = [0]
 
     @property
@@ -182,6 +185,10 @@ class Handed(AbstractNetwork):
 
     def using(self, params: Tensors) -> "Handed":
         """Return the network with other parameters, whose statistics are not the trained one's."""
-        other = Handed(self._trial, {**self._params, **params})
+        other = Handed(self._trial, {**self._params, **params}, self._episode)
         other.spent = self.spent
         return other
+
+    def validation(self) -> Task:
+        """Return an episode, where the pretext says that it validates."""
+        return self._episode() if self._episode else super().validation()

@@ -8,6 +8,7 @@ Shapes: B inputs, C channels, H height, W width, D features, N ways.
 
 from bench.cell import Norm
 from bench.contract.learning import (
+    AbstractClustered,
     AbstractLearner,
     AbstractMeta,
     AbstractMetaTrained,
@@ -26,7 +27,9 @@ from bench.contract.pretraining import (
     AbstractInit,
     AbstractNetwork,
     AbstractPretext,
+    AbstractSearch,
     Pretext,
+    PretextOrNone,
 )
 from bench.contract.values import (
     AtLeastTwo,
@@ -37,11 +40,13 @@ from bench.contract.values import (
     Task,
     TaskShape,
     Tensors,
+    Validation,
 )
 
 __all__ = [
     "AbstractAugment",
     "AbstractClassifying",
+    "AbstractClustered",
     "AbstractData",
     "AbstractEncoder",
     "AbstractInit",
@@ -51,6 +56,7 @@ __all__ = [
     "AbstractNetwork",
     "AbstractPlugin",
     "AbstractPretext",
+    "AbstractSearch",
     "AbstractSource",
     "AbstractTasks",
     "AbstractTrained",
@@ -59,9 +65,11 @@ __all__ = [
     "Loss",
     "Norm",
     "Pretext",
+    "PretextOrNone",
     "Setting",
     "Shape",
     "Task",
     "TaskShape",
     "Tensors",
+    "Validation",
 ]

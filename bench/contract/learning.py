@@ -1,7 +1,7 @@
 """Where tasks come from, and what a meta-learning algorithm makes of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 
 from bench.cell import Norm
 from bench.contract.plugin import AbstractPlugin, AbstractTrained
+from bench.contract.pretraining import AbstractPretext
 from bench.contract.values import Loss, Task, TaskShape, Tensors
 
 
@@ -38,12 +39,21 @@ class AbstractSource(ABC):
             PermissionError: the task source does not say ``uses_labels``.
         """
 
+    def clusters(self) -> Sequence[tuple[Tensor, Tensor]]:
+        """Return for each partition what ``classes`` does for the classes, too small ones left out.
+
+        Raises:
+            PermissionError: the task source is no ``AbstractClustered``.
+        """
+        raise PermissionError("this task source is not made of clusters")
+
 
 class AbstractTasks(AbstractPlugin):
     """Where meta-training tasks come from."""
 
     uses_labels: ClassVar[bool]
     augments: ClassVar[bool] = False  # it calls ``source.augment``
+    guesses_classes: ClassVar[bool] = False  # two ways of a task can be of one true class
     fixed_classes: ClassVar[bool] = False  # each way is one of so many classes: see ``Task``
     default_shots: ClassVar[int | None] = None  # None: the meta-algorithm's
     ways: int | None  # None: what the meta-algorithm trains with by default
@@ -61,6 +71,14 @@ class AbstractTasks(AbstractPlugin):
     @abstractmethod
     def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
         """Draw one task; every random draw comes from ``rng``."""
+
+
+class AbstractClustered(AbstractTasks):
+    """Tasks whose classes are k-means clusters of the features that an embedding gives."""
+
+    pretext: AbstractPretext | None  # what the embedding is trained on; None: it is untrained
+    k: int  # clusters of a partition
+    partitions: int
 
 
 class AbstractLearner(ABC):
@@ -132,6 +150,7 @@ class AbstractMetaTrained(AbstractMeta, AbstractTrained):
 
     fixed_head: ClassVar[bool] = False  # with an output for each class of the tasks, not each way
     second_order: bool = False  # differentiates through its own gradient steps
+    descends_loss: ClassVar[bool] = True  # its direction is a loss's gradient: others can be added
     test_only: ClassVar[tuple[str, ...]] = ()  # parameters that training does not look at
     tasks_per_step: int
     task_ways: int | None  # of the tasks it trains on by default; None: the suite's ways

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from pydantic import PlainSerializer, PlainValidator, SerializationInfo, ValidationInfo
 from torch import Generator, Tensor, nn
 
-from bench.contract.plugin import AbstractTrained
-from bench.contract.values import Shape, Tensors
+from bench.contract.plugin import AbstractPlugin, AbstractTrained
+from bench.contract.values import Shape, Task, Tensors, Validation
 
 
 class AbstractNetwork(ABC):
@@ -43,6 +43,16 @@ class AbstractNetwork(ABC):
         Such a network normalises each batch by itself and moves no running statistics.
         """
 
+    def validation(self) -> Task:
+        """Return an episode of the validation split, of the kind that ``validates`` names.
+
+        The engine draws it, from a stream that this step has for nothing else: one a step.
+
+        Raises:
+            PermissionError: the pretext's ``validates`` is None.
+        """
+        raise PermissionError("this pretext does not say what it validates on")
+
 
 class AbstractInit(AbstractTrained):
     """Pre-training on the labels of the training split, as a start for what follows."""
@@ -64,7 +74,23 @@ class AbstractPretext(AbstractTrained):
 
     augments: ClassVar[bool] = False  # it calls ``net.augment``
     views: ClassVar[int]  # forward passes of the encoder for each example of a batch
+    validates: ClassVar[Validation | None] = None  # it calls ``net.validation`` for these
     batch_size: int
+
+    def examples(self, steps: int) -> int:
+        """Return how many examples the first ``steps`` steps pass forward: the unit of budgets."""
+        return steps * self.views * self.batch_size
+
+    def watched(self, state: Tensors) -> Tensors:
+        """Return scalars of the state that the learning curve holds, by their names."""
+        return {}
+
+    def drawn(self, rng: Generator) -> "AbstractPretext":
+        """Return the pretext as a random search tries it: what it leaves open drawn from ``rng``.
+
+        What a step costs must not depend on the draw.
+        """
+        return self
 
     @abstractmethod
     def head(self, width: int, shape: Shape) -> nn.Module:
@@ -79,6 +105,22 @@ class AbstractPretext(AbstractTrained):
         self, net: AbstractNetwork, state: Tensors, x_BCHW: Tensor, rng: Generator
     ) -> tuple[Tensor, Tensors]:
         """Return a scalar loss, and the next state; every random draw comes from ``rng``."""
+
+
+class AbstractSearch(AbstractPlugin):
+    """A choice among pretext tasks: each is trained on an equal share of the budget.
+
+    The encoder of the one with the lowest prototypical loss over ``episodes`` episodes of the
+    validation split is kept. All of their images, the episodes' included, are the row's.
+    """
+
+    augments: ClassVar[bool]  # a candidate does, or the episodes do
+    validates: ClassVar[Validation]
+    episodes: int
+
+    @abstractmethod
+    def choices(self, rng: Generator) -> tuple[AbstractPretext, ...]:
+        """Return what is tried, in order; how many, and what each costs, must not be drawn."""
 
 
 class AbstractClassifying(AbstractPretext):
@@ -121,7 +163,8 @@ def _built(value: object, info: ValidationInfo) -> AbstractPretext:
     """Make the plug-in that a parameter names, by the catalogue, which is handed in."""
     assert info.context is not None
     made = info.context["build"]("pretext", value)
-    assert isinstance(made, AbstractPretext)
+    if not isinstance(made, AbstractPretext):
+        raise ValueError("a search has no loss of its own: it cannot stand within another pretext")
     return made
 
 
@@ -137,3 +180,19 @@ Pretext = Annotated[
     PlainSerializer(_described),
 ]
 """A parameter that is itself a pretext task: in a suite its name, or name and parameters."""
+
+
+def _built_if_any(value: object, info: ValidationInfo) -> AbstractPretext | None:
+    return None if value == "none" else _built(value, info)
+
+
+def _described_if_any(plugin: AbstractPretext | None, info: SerializationInfo) -> object:
+    return "none" if plugin is None else _described(plugin, info)
+
+
+PretextOrNone = Annotated[
+    AbstractPretext | None,
+    PlainValidator(_built_if_any),
+    PlainSerializer(_described_if_any),
+]
+"""A parameter that is a pretext task, or ``none``."""

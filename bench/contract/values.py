@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -42,6 +42,25 @@ class TaskShape:
         """
         alone = norm in ("transductive", "group")
         return self.num_queries + (0 if alone else self.num_support)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Episodes of the validation split, and what their classes are.
+
+    ``instances``: each image is a class, its views are the queries; ``clusters``: k-means, with
+    one cluster for every ``cluster_size`` images, of the features that the training began with;
+    ``labels``: the true classes, an oracle.
+    """
+
+    classes: Literal["instances", "clusters", "labels"]
+    shape: TaskShape
+    cluster_size: int = 60
+
+    @property
+    def examples(self) -> int:
+        """Examples of one episode."""
+        return self.shape.num_support + self.shape.num_queries
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ class Reptile(AbstractLinearHead):
     reference: ClassVar[str] = "arXiv:1803.02999"
     optimizer: ClassVar[Literal["adam", "sgd"]] = "sgd"
     uses_queries: ClassVar[bool] = False
+    descends_loss: ClassVar[bool] = False  # theta - theta' is no gradient
     steps: PositiveInt = 8  # inner steps in training; authors' README, mini-ImageNet
     inner_rate: PositiveFloat = 1e-3  # of the inner Adam; authors' README
     inner_batch: PositiveInt = 10  # examples in an inner step; authors' README, 5-way

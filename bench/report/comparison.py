@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.cell import TRAINED, Json
+from bench.cell import ROLES, Json
 from bench.plan import Plan
 from bench.report.pooled import pooled
 from bench.report.results import Group, Results
@@ -268,7 +268,7 @@ def _marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
 def _other_budget(group: Group, baseline: Group) -> bool:
     """Whether a phase of training that both rows have was given more or less in one of them."""
     own, usual = group.first.params, baseline.first.params
-    names = [f"{kind}.budget" for kind in TRAINED]
+    names = [f"{role}.budget" for role in ROLES]
     return any(name in own and name in usual and own[name] != usual[name] for name in names)
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bench.cell import TRAINED, Cell, Json
+from bench.cell import ROLES, Cell, Json, kind_of
 from bench.report import words
 from bench.report.results import Results
 from bench.report.style import (
@@ -50,10 +50,10 @@ def _panels(results: Results) -> dict[str, dict[str, list[Manifest]]]:
     several = len({one.cell.data for one in results.cells}) > 1
     matched = _matched(results)
     for one in results.cells:
-        for kind in TRAINED:
-            key = one.cell.stages.get(kind)
+        for role in ROLES:
+            kind, key = kind_of(role), one.cell.stages.get(role)
             if key is not None and key in results.manifests and _has_curve(results.manifests[key]):
-                method = one.cell.meta if kind == "metatrain" else _objective(one.cell)
+                method = one.cell.meta if kind == "metatrain" else _objective(one.cell, role)
                 apart = [one.cell.data] if several else []
                 if kind == "metatrain" and one.cell.variant in matched:
                     apart.append(f"{one.cell.shots}-shot tasks")
@@ -67,7 +67,9 @@ def _panels(results: Results) -> dict[str, dict[str, list[Manifest]]]:
     return found
 
 
-def _objective(cell: Cell) -> str:
+def _objective(cell: Cell, role: str) -> str:
+    if role == "embedding":
+        return str(cell.params["tasks.pretext"]["name"])
     return cell.init if cell.pretext == "none" else cell.pretext
 
 
@@ -85,7 +87,7 @@ def _place(title: str) -> tuple[bool, str]:
 
 
 def _has_curve(manifest: Manifest) -> bool:
-    return len(manifest["curve"]["steps"]) > 1
+    return "loss" in manifest["curve"] and len(manifest["curve"]["steps"]) > 1
 
 
 def _draw(

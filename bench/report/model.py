@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from bench import weights
-from bench.cell import TRAINED, Cell, Json
+from bench.cell import Cell, Json
 from bench.errors import UserError
 from bench.plan import Plan
 from bench.store import Store, write_atomic
@@ -16,7 +16,7 @@ def export_model(plan: Plan, store: Store, cell: Cell, out: Path) -> str:
     Raises:
         UserError: the cell trains nothing, has not run, or the file cannot be written.
     """
-    trained = [kind for kind in TRAINED if kind in cell.stages]
+    trained = [kind for kind in ("pretrain", "metatrain") if kind in cell.stages]
     if not trained:
         raise UserError("CELL", f"{cell.id} trains no encoder", "Name a cell that does.")
     kind, key = trained[-1], cell.stages[trained[-1]]

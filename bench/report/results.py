@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from pyarrow import parquet
 
-from bench.cell import TRAINED, Cell, Json
+from bench.cell import ROLES, Cell, Json
 from bench.plan import Plan
 from bench.store import Damaged, Store
 
@@ -32,7 +32,7 @@ class CellResult:
     status: Status
     reason: str = ""
     manifest: Mapping[str, Json] = field(default_factory=dict)
-    trained: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # kind -> manifest
+    trained: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # role -> manifest
     steps: tuple[int, ...] = ()
     accuracy_TE: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     loss_TE: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
@@ -43,21 +43,21 @@ class CellResult:
         """Own evaluation and every stage it builds on; NaN when one of these is not stored."""
         if self.parts:
             return fmean(one.seconds for one in self.parts)
-        return self._seconds({kind: 1 for kind in TRAINED})
+        return self._seconds({role: 1 for role in ROLES})
 
     def _seconds(self, sharers: Mapping[str, int]) -> float:
         if self.status != "done" or len(self.trained) != len(self.cell.stages) - 1:
             return float("nan")
         seconds = float(self.manifest["cost"]["seconds"])
-        for kind, manifest in self.trained.items():
-            seconds += float(manifest["cost"]["seconds"]) / sharers[kind]
+        for role, manifest in self.trained.items():
+            seconds += float(manifest["cost"]["seconds"]) / sharers[role]
         return seconds
 
     def seconds_shared(self, sharing: Mapping[str, int]) -> float:
         """As ``seconds``, each trained stage divided by the cells that share it (key -> cells)."""
         if self.parts:
             return fmean(one.seconds_shared(sharing) for one in self.parts)
-        return self._seconds({kind: sharing[key] for kind, key in self.cell.stages.items()})
+        return self._seconds({role: sharing[key] for role, key in self.cell.stages.items()})
 
     @property
     def examples(self) -> float:
@@ -213,12 +213,12 @@ def _read_cell(
         except Damaged as damage:
             notes.append(f"evaluate {key[:12]} is damaged and counts as missing: {damage}")
             return CellResult(cell=cell, status="missing", reason="its folder is damaged")
-        kinds = [kind for kind in TRAINED if cell.stages.get(kind) in manifests]
+        roles = [role for role in ROLES if cell.stages.get(role) in manifests]
         return CellResult(
             cell=cell,
             status="done",
             manifest=manifests[key],
-            trained={kind: manifests[cell.stages[kind]] for kind in kinds},
+            trained={role: manifests[cell.stages[role]] for role in roles},
             steps=steps,
             accuracy_TE=accuracy_TE,
             loss_TE=loss_TE,
@@ -229,10 +229,10 @@ def _read_cell(
 def _unfinished(
     cell: Cell, store: Store, manifests: Mapping[str, Mapping[str, Json]]
 ) -> CellResult:
-    for kind in (*TRAINED, "evaluate"):
-        key = cell.stages.get(kind)
+    for role in (*ROLES, "evaluate"):
+        key = cell.stages.get(role)
         if key is not None and key not in manifests and (failures := store.failures(key)):
-            reason = f"{kind}: {failures[-1]['reason']}"
+            reason = f"{role}: {failures[-1]['reason']}"
             return CellResult(cell=cell, status="failed", reason=reason)
     return CellResult(cell=cell, status="missing", reason="not run")
 

@@ -6,6 +6,7 @@ from statistics import fmean, median
 
 import pandas as pd
 
+from bench.cell import TRAINED, Cell
 from bench.report import words
 from bench.report.comparison import Block, Comparison, Row, is_floor
 from bench.report.reproduction import Beside
@@ -58,9 +59,9 @@ def _against(row: Row, comparison: Comparison | None, itself: str) -> tuple[str,
 
 
 def cost_table(block: Block, results: Results) -> Table:
-    """Seconds alone and with sharing, images, memory, parameters, and the legacy interval."""
-    header = ["variant", "seconds", "with sharing", "training images", "peak memory"]
-    header += ["parameters", "legacy: 95 % over episodes of one model"]
+    """Seconds alone and with sharing, images, batches, memory, parameters, legacy interval."""
+    header = ["variant", "seconds", "with sharing", "training images", "images a step"]
+    header += ["peak memory", "parameters", "legacy: 95 % over episodes of one model"]
     frame = pd.DataFrame([_costs(row.group, results) for row in block.rows])
     rows = [
         [
@@ -68,13 +69,14 @@ def cost_table(block: Block, results: Results) -> Table:
             words.duration(cost["seconds"]),
             words.duration(cost["seconds_shared_split"]),
             words.count(cost["training_images"]),
+            cost["images_a_step"] or words.NONE,
             words.size(cost["peak_memory_bytes"]),
             words.count(cost["parameters"]),
             _legacy(row),
         ]
         for row, cost in zip(block.rows, frame.to_dict("records"), strict=True)
     ]
-    markdown = words.table(header, rows, right=(1, 2, 3, 4, 5, 6))
+    markdown = words.table(header, rows, right=(1, 2, 3, 5, 6, 7))
     return Table(name=f"cost-{block.slug}.csv", markdown=markdown, frame=frame)
 
 
@@ -95,9 +97,19 @@ def _costs(group: Group, results: Results) -> dict[str, object]:
         "seconds": mean(lambda one: one.seconds),
         "seconds_shared_split": mean(lambda one: one.seconds_shared(results.sharing)),
         "training_images": mean(lambda one: one.examples),
+        "images_a_step": _batches(group.first),
         "peak_memory_bytes": mean(lambda one: one.peak_memory),
         "parameters": mean(lambda one: float(one.manifest["cost"]["parameters"])),
     }
+
+
+def _batches(cell: Cell) -> str:
+    """Say how many images a step of each training is given: ``pretrain 64, metatrain 4 x 80``.
+
+    Of meta-training they are tasks x images of a task; views and inner steps are no images.
+    """
+    batches = {kind: cell.params.get(f"{kind}.batch") for kind in TRAINED}
+    return ", ".join(f"{kind} {batch}" for kind, batch in batches.items() if batch)
 
 
 def _numbers(row: Row, results: Results) -> dict[str, object]:

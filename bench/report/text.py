@@ -14,6 +14,7 @@ from bench.published import UNSTATED, published
 from bench.report import speed_text, words
 from bench.report.answer import one_seed, overall, sentences
 from bench.report.comparison import Block, is_floor
+from bench.report.guessed import guessed_table
 from bench.report.reproduction import Beside, beside, tally
 from bench.report.results import Results
 from bench.report.style import Picture
@@ -39,6 +40,7 @@ class Section:
     accuracy: Table
     cost: Table
     across: Table | None
+    guessed: Table | None
     marks: Sequence[str]
     loss: Table | None = None
     pairs: Table | None = None
@@ -48,7 +50,7 @@ class Section:
     @property
     def tables(self) -> list[Table]:
         """The tables that are there."""
-        every = (self.accuracy, self.cost, self.across, self.loss, self.pairs)
+        every = (self.accuracy, self.cost, self.across, self.guessed, self.loss, self.pairs)
         return [table for table in every if table]
 
 
@@ -130,6 +132,7 @@ def _section(block: Block, results: Results, margin: float) -> Section:
         accuracy=accuracy_table(block, results),
         cost=cost_table(block, results),
         across=across_table(block),
+        guessed=guessed_table(block),
         marks=[
             f"{words.escape(row.group.variant)}: {', '.join(row.marks)}"
             for row in block.rows

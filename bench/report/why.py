@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from bench.cell import TRAINED, Cell, Json, StageSpec
+from bench.cell import ROLES, Cell, Json, StageSpec
 from bench.errors import UserError, suggest
 from bench.plan import Plan
 from bench.report.preview import stored
@@ -30,10 +30,10 @@ def find_cell(plan: Plan, name: str) -> Cell:
 def why_text(plan: Plan, store: Store, cell: Cell) -> str:
     """Say for each stage of a cell: cached, failed, never run, or which inputs changed."""
     lines = [cell.id]
-    for kind in (*TRAINED, "evaluate"):
-        key = cell.stages.get(kind)
+    for role in (*ROLES, "evaluate"):
+        key = cell.stages.get(role)
         if key is not None:
-            lines += _stage(plan.stages[key], plan, store)
+            lines += _stage(role, plan.stages[key], plan, store)
     return "\n".join(lines) + "\n"
 
 
@@ -41,8 +41,8 @@ def _ids(plan: Plan) -> list[str]:
     return list(dict.fromkeys(cell.id for cell in plan.cells))
 
 
-def _stage(spec: StageSpec, plan: Plan, store: Store) -> list[str]:
-    head = f"{spec.kind} {spec.key[:12]}:"
+def _stage(role: str, spec: StageSpec, plan: Plan, store: Store) -> list[str]:
+    head = f"{role} {spec.key[:12]}:"
     if store.has(spec.kind, spec.key):
         manifest = stored(store, spec.kind, spec.key)
         if manifest is None:

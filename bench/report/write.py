@@ -14,6 +14,7 @@ from bench.report.frame import csv_bytes, frame_of
 from bench.report.results import read_results
 from bench.report.speed_figures import speed_figures
 from bench.report.text import suite_changed, write_text
+from bench.report.weights import weights_figure
 from bench.store import Store, write_atomic
 
 REVISION = 3  # raised when a report of the same results reads differently
@@ -73,9 +74,9 @@ def _contents(plan: Plan, store: Store) -> tuple[dict[str, bytes], str]:
     """Return every file beside the index by its name, and the index's markdown."""
     results = read_results(plan, store)
     compared = blocks(results)
-    learning = learning_figure(results)
+    over_training = (learning_figure(results), weights_figure(results))
     pictures = speed_figures(results, compared) + accuracy_figures(results, compared)
-    pictures += [learning] if learning else []
+    pictures += [one for one in over_training if one]
     report = write_text(results, compared, pictures, content_hash(plan, store))
     files = {picture.name: picture.content for picture in pictures}
     files |= {table.name: csv_bytes(table.frame) for table in report.tables}

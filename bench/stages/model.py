@@ -24,6 +24,7 @@ class Model:
     network: Network
     params: dict[str, Tensor]
     buffers: dict[str, Tensor]
+    width: int  # of the encoder's features
 
     @property
     def num_parameters(self) -> int:
@@ -66,9 +67,9 @@ def assemble(
         given = {name: torch.from_numpy(value) for name, value in read(inputs["weights"]).items()}
         _take(given, params, buffers, network, place)
     for kind, key in inputs["needs"].items():
-        if key is not None:
+        if key is not None and kind != "cluster":  # which holds no weights
             _take(load(place.store.read(kind, key, WEIGHTS)), params, buffers, network, place)
-    return Model(network=network, params=params, buffers=buffers)
+    return Model(network=network, params=params, buffers=buffers, width=width)
 
 
 def _take(

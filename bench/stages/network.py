@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -84,7 +85,10 @@ class _Norm(nn.Module):
 def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Scale and shift each channel: batch norm by mean 0 and variance 1 does it in one pass."""
     zero = torch.zeros(x.shape[1], dtype=x.dtype, device=x.device)
-    return F.batch_norm(x, zero, zero + 1, scale, shift, training=False, eps=0.0)
+    # By the operator: torch.nn.functional refuses an epsilon of 0 before torch 2.12 or so.
+    return torch.batch_norm(
+        x, scale, shift, zero, zero + 1, False, 0.0, 0.0, torch.backends.cudnn.enabled
+    )
 
 
 class _Both(nn.Module):
@@ -112,10 +116,17 @@ class Network:
         place of batch normalisation.
         """
         self._control = _Control(channels_last=channels_last)
-        normed = _grouped if grouped else partial(_Norm, control=self._control)
-        self._module = _Both(_normed(encoder, normed), _normed(head, normed))
+        self._replaced = _grouped if grouped else partial(_Norm, control=self._control)
+        self._module = _Both(_normed(encoder, self._replaced), _normed(head, self._replaced))
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._tied = _tied(self._module)
+
+    def beside(self, head: nn.Module) -> "Network":
+        """Return the same encoder with another freshly built head, called ``head.*`` there too."""
+        other = copy(self)
+        other._module = _Both(self._module.encoder, _normed(head, self._replaced))
+        other._tied = _tied(other._module)
+        return other
 
     def tensors(self, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return copies of the freshly built parameters and buffers."""
@@ -211,6 +222,8 @@ def width_of(encoder: nn.Module, shape: Shape) -> int:
     return width
 
 
-def part_of(tensors: Mapping[str, Tensor], part: Literal["encoder", "head"]) -> dict[str, Tensor]:
+def part_of(
+    tensors: Mapping[str, Tensor], part: Literal["encoder", "head", "auxiliary"]
+) -> dict[str, Tensor]:
     """Return the tensors of one part, under their full names."""
     return {name: value for name, value in tensors.items() if name.startswith(f"{part}.")}

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping
 
 from bench.cell import Finished, StageKind, StageSpec
+from bench.stages.cluster import cluster
 from bench.stages.evaluate import evaluate
 from bench.stages.few_steps import few_steps
 from bench.stages.metatrain import metatrain
@@ -12,6 +13,7 @@ from bench.stages.pretrain import pretrain
 
 STAGES: Mapping[StageKind, Callable[[StageSpec, Place], Result]] = {
     "pretrain": pretrain,
+    "cluster": cluster,
     "metatrain": metatrain,
     "evaluate": evaluate,
 }

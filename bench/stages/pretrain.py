@@ -1,15 +1,22 @@
 """Train an encoder before anything else: on a pretext task, without labels, or on the labels."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Generator, Tensor, nn
 
 from bench.catalogue import rebuild
-from bench.cell import Json, StageSpec
-from bench.contract import AbstractInit, AbstractNetwork, AbstractPretext, Shape, Tensors
+from bench.cell import StageSpec
+from bench.contract import (
+    AbstractInit,
+    AbstractNetwork,
+    AbstractPretext,
+    AbstractSearch,
+    Shape,
+    Tensors,
+    Validation,
+)
 from bench.dataset import Part
 from bench.seeds import Coordinate
 from bench.stages.checkpoint import chosen, prefixed
@@ -17,17 +24,24 @@ from bench.stages.engine import channels_last
 from bench.stages.model import assemble
 from bench.stages.network import part_of
 from bench.stages.place import Place, Result
+from bench.stages.search import search
 from bench.stages.selection import Loss, snapshots
 from bench.stages.source import Source, augmentation, read_part
 from bench.stages.streams import generator, seed_default
 from bench.stages.trainee import Trainee
 from bench.stages.training import train, trained
+from bench.stages.validation import Drawn, episodes
 
 
 def pretrain(spec: StageSpec, place: Place) -> Result:
     """Run one ``pretrain`` stage: the trained encoder, and its learning curve."""
     inputs = spec.inputs
-    objective = _objective(inputs)
+    axis = "init" if "init" in inputs else "pretext"
+    plugin = rebuild(axis, inputs[axis])
+    if isinstance(plugin, AbstractSearch):
+        return search(spec, place, plugin, pretrain)
+    assert isinstance(plugin, AbstractPretext | AbstractInit)
+    objective = _Objective(name=inputs[axis]["name"], plugin=plugin)
     part, policy = read_part(inputs["data"]), augmentation(inputs["augment"])
     labels = isinstance(objective.plugin, AbstractInit)
     source = Source(part, policy, place.device, labels=labels)
@@ -44,24 +58,38 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
     size, digest = objective.plugin.batch_size, inputs["data"]["digest"]
 
     def forward(
-        stream: str, batches: _Batches, of: Source, number: int, params: Tensors, carried: Tensors
+        stream: str,
+        batches: _Batches,
+        of: Source,
+        number: int,
+        params: Tensors,
+        carried: Tensors,
+        validation: Drawn | None = None,
     ) -> tuple[Tensor, Tensors, Tensors]:
         seed_default(stream, name, seed, number)
         rng = generator(place.device, f"{stream} step", name, seed, number)
         index = batches.index(number).to(place.device)
         buffers = {key: value.clone() for key, value in chosen(carried, "buffer/").items()}
-        net = Trainee(model.network, params, buffers, of)
+        draw = partial(validation, number) if validation else None
+        net = Trainee(model.network, params, buffers, of, validation=draw)
         return *objective.loss(net, chosen(carried, "state/"), of, index, rng), buffers
 
     batches = _Batches(source.num_examples, size, "pretrain order", digest, seed)
+    asked = objective.validates
+    validation = episodes(spec, place, model, asked, policy, "outer episode") if asked else None
 
-    def step(number: int, params: Tensors, carried: Tensors) -> tuple[Tensor, Tensors, Tensors]:
-        loss, state, buffers = forward("pretrain", batches, source, number, params, carried)
+    def step(
+        number: int, params: Tensors, carried: Tensors
+    ) -> tuple[Tensor, Tensors, Tensors, Tensors]:
+        loss, state, buffers = forward(
+            "pretrain", batches, source, number, params, carried, validation
+        )
         gradients = torch.autograd.grad(loss, tuple(params.values()), materialize_grads=True)
         return (
             loss,
             dict(zip(params, gradients, strict=True)),
             prefixed(buffers, "buffer/") | prefixed(state, "state/"),
+            objective.watched(state),
         )
 
     def loss_on(held_out: Part) -> Loss:
@@ -80,13 +108,6 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
     return trained(spec, place, done, encoder, model.num_parameters)
 
 
-def _objective(inputs: Mapping[str, Json]) -> "_Objective":
-    axis = "init" if "init" in inputs else "pretext"
-    plugin = rebuild(axis, inputs[axis])
-    assert isinstance(plugin, AbstractPretext | AbstractInit)
-    return _Objective(name=inputs[axis]["name"], plugin=plugin)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Objective:
     """What is trained on: a pretext, which sees images alone, or a loss of labels."""
@@ -101,6 +122,13 @@ class _Objective:
 
     def state(self, net: AbstractNetwork) -> Tensors:
         return {} if isinstance(self.plugin, AbstractInit) else self.plugin.state(net)
+
+    @property
+    def validates(self) -> Validation | None:
+        return None if isinstance(self.plugin, AbstractInit) else self.plugin.validates
+
+    def watched(self, state: Tensors) -> Tensors:
+        return {} if isinstance(self.plugin, AbstractInit) else self.plugin.watched(state)
 
     def loss(
         self, net: AbstractNetwork, state: Tensors, source: Source, index: Tensor, rng: Generator

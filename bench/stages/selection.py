@@ -8,7 +8,7 @@ sorted by class, as they lie on disk, their positions would tell.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from bench.cell import Json, StageSpec
 from bench.contract import AbstractMeta, Tensors
 from bench.dataset import Part
 from bench.seeds import derive
+from bench.stages.auxiliary import without
 from bench.stages.checkpoint import chosen, prefixed
 from bench.stages.evaluate import EMBED_AT_ONCE, Examiner, bank_of
 from bench.stages.model import Model
@@ -155,7 +156,7 @@ def _accuracy(
     assert isinstance(meta, AbstractMeta)
 
     def measure(params: Tensors, carried: Tensors) -> float:
-        own = Model(network=model.network, params=dict(params), buffers=dict(buffers_of(carried)))
+        own = replace(model, params=without(params), buffers=dict(buffers_of(carried)))
         with torch.no_grad():
             examiner = Examiner(exam, place, meta, own, part, bank)
             size = examiner.at_once

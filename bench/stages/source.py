@@ -1,10 +1,11 @@
 """A split of a data set as one uint8 tensor on the device: episodes are index gathers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from bench.catalogue import rebuild
 from bench.cell import Json
@@ -12,33 +13,61 @@ from bench.contract import AbstractAugment, AbstractSource
 from bench.dataset import Part, open_known
 from bench.stages.streams import generator
 
+Members = tuple[Tensor, Tensor]  # examples of each group, padded with -1, and their number
+
+
+def unlabelled_order(count: int) -> Tensor:
+    """Return which example of a split each one of an unlabelled source is."""
+    order = generator(torch.device("cpu"), "unlabelled order", count)
+    return torch.randperm(count, generator=order)
+
 
 def read_part(data: Mapping[str, Json]) -> Part:
     """Map the split that a spec's ``data`` names; the plan has opened the set before."""
     return open_known(data["digest"]).part(data["split"])
 
 
+class Views:
+    """The augmentation that a plug-in may ask for; None where it does not say ``augments``."""
+
+    def __init__(self, policy: AbstractAugment | None) -> None:
+        """Take the policy."""
+        self._policy = policy
+
+    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        """Return one view of each example."""
+        if self._policy is None:
+            raise PermissionError("this plug-in does not say augments = True")
+        return self._policy(x_BCHW, rng)
+
+
 class Source(AbstractSource):
     """The training split, as pretext tasks and task sources see it."""
 
     def __init__(
-        self, part: Part, augment: AbstractAugment | None, device: torch.device, *, labels: bool
+        self,
+        part: Part,
+        augment: AbstractAugment | None,
+        device: torch.device,
+        *,
+        labels: bool,
+        clusters: Sequence[Members] = (),
     ) -> None:
         """Put the examples on the device.
 
         Without ``labels`` nobody can ask for classes, and examples are in random order: sorted
-        by class, as they lie on disk, their positions would tell.
+        by class, as they lie on disk, their positions would tell. ``clusters`` are of that order.
         """
         self.device = device
         self.num_examples = len(part.images)
         x = torch.from_numpy(np.array(part.images))
         if not labels:
-            order = generator(torch.device("cpu"), "unlabelled order", len(x))
-            x = x[torch.randperm(len(x), generator=order)]
+            x = x[unlabelled_order(len(x))]
         self._x = x.to(device)
-        self._augment = augment
+        self._views = Views(augment)
         self._classes = _classes(part, device) if labels else None
         self._labels = torch.from_numpy(part.labels).to(device) if labels else None
+        self._clusters = [(members.to(device), counts.to(device)) for members, counts in clusters]
 
     def examples(self, index: Tensor) -> Tensor:
         """Gather examples as floats in [0, 1], in torch's default precision."""
@@ -46,9 +75,7 @@ class Source(AbstractSource):
 
     def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
         """Return one view of each example."""
-        if self._augment is None:
-            raise PermissionError("this plug-in does not say augments = True")
-        return self._augment(x_BCHW, rng)
+        return self._views.augment(x_BCHW, rng)
 
     def labels(self, index: Tensor) -> Tensor:
         """Return the class, from 0, of each of these examples; with ``labels`` alone."""
@@ -61,6 +88,19 @@ class Source(AbstractSource):
         if self._classes is None:
             raise PermissionError("this task source does not say uses_labels = True")
         return self._classes
+
+    def clusters(self) -> list[Members]:
+        """Return for each partition the examples of its clusters, and their number."""
+        return self._clusters or list(super().clusters())
+
+
+def members_of(group_N: Tensor, least: int) -> Members:
+    """Return the examples of each group that has at least ``least``, in order."""
+    counts = torch.bincount(group_N)
+    groups = torch.split(group_N.argsort(stable=True), counts.tolist())
+    kept = [one for one in groups if len(one) >= least]
+    padded = pad_sequence(kept, batch_first=True, padding_value=-1) if kept else torch.empty(0, 0)
+    return padded.long(), counts[counts >= least]
 
 
 def _classes(part: Part, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,12 @@
 """The network as the loss of a pre-training sees it."""
 
+from collections.abc import Callable
+
 from torch import Generator, Tensor
 
-from bench.contract import AbstractNetwork, Tensors
+from bench.contract import AbstractNetwork, Task, Tensors
 from bench.stages.network import Network, Statistics
-from bench.stages.source import Source
+from bench.stages.source import Source, Views
 
 
 class Trainee(AbstractNetwork):
@@ -15,12 +17,14 @@ class Trainee(AbstractNetwork):
         network: Network,
         params: Tensors,
         buffers: Tensors,
-        source: Source,
+        source: Source | Views,
         statistics: Statistics = "learned",
+        validation: Callable[[], Task] | None = None,
     ) -> None:
-        """Take what the step trains, and the source whose policy makes views."""
+        """Take what the step trains, the source whose policy makes views, and its episode."""
         self._network, self._params, self._buffers = network, params, buffers
         self._source, self._statistics = source, statistics
+        self._validation = validation
 
     def encode(self, x_BCHW: Tensor) -> Tensor:
         """Return features [B, D]."""
@@ -42,4 +46,10 @@ class Trainee(AbstractNetwork):
     def using(self, params: Tensors) -> "Trainee":
         """Return the network with other parameters; its batches move no statistics."""
         both = {**self._params, **params}
-        return Trainee(self._network, both, self._buffers, self._source, "batch")
+        return Trainee(self._network, both, self._buffers, self._source, "batch", self._validation)
+
+    def validation(self) -> Task:
+        """Return this step's episode of the validation split."""
+        if self._validation is None:
+            raise PermissionError("validation episodes are for training, where a pretext says so")
+        return self._validation()

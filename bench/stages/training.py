@@ -1,5 +1,6 @@
 """The loop of every stage that trains: optimizer, schedule, curve, checkpoint, NaN check."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,8 +23,12 @@ from bench.weights import WEIGHTS
 
 POINTS = 200  # of a learning curve, at most; between two of them a stage is not checkpointed
 
-Step = Callable[[int, Tensors, Tensors], tuple[Tensor, Tensors, Tensors]]
-"""(step, params, carried) -> (loss, gradient, carried): one pure training step."""
+Step = Callable[[int, Tensors, Tensors], tuple[Tensor, Tensors, Tensors, Tensors]]
+"""(step, params, carried) -> (loss, gradient, carried, values): one pure training step.
+
+``values`` are scalars that the learning curve holds beside the loss, of the same names in
+every step; empty where there are none.
+"""
 
 
 @dataclass
@@ -62,17 +67,18 @@ def train(
     _resume(now, path, made_by(place.device))
     place.emit(Started(key=spec.key, step=now.step, total=total))
     clock, written = Clock(now.seconds), now.seconds
-    every, losses = -(-total // POINTS), []
+    every: int = -(-total // POINTS)
+    since: list[Tensors] = []  # the last point of the curve
     while now.step < total:
         _set_rate(now.optimizer, plugin, now.step / total)
-        loss, gradient, now.carried = _carry(step(now.step, now.params, now.carried))
+        gradient, now.carried, values = _carry(step(now.step, now.params, now.carried))
         _descend(now, gradient)
-        losses.append(loss.detach())
+        since.append(values)
         now.step += 1
         told = now.step % every == 0 or now.step == total
         if told:
-            mean, losses = float(torch.stack(losses).mean()), []
-            _record(now, spec, place, mean, total)
+            means, since = _means(since), []
+            _record(now, spec, place, means, total)
         _look(now, spec, place, total)
         if told:
             now.seconds = clock.seconds()
@@ -114,9 +120,18 @@ def _begin(
     return Training(params=leaves, carried=dict(carried), optimizer=optimizer, snapshots=snapshots)
 
 
-def _carry(result: tuple[Tensor, Tensors, Tensors]) -> tuple[Tensor, Tensors, dict[str, Tensor]]:
-    loss, gradient, carried = result
-    return loss, gradient, {name: value.detach() for name, value in carried.items()}
+def _carry(
+    result: tuple[Tensor, Tensors, Tensors, Tensors],
+) -> tuple[Tensors, dict[str, Tensor], Tensors]:
+    """Cut what a step returns off its tape; the loss joins the values."""
+    loss, gradient, carried, values = result
+    assert values.keys().isdisjoint({"loss", "steps"})
+    shown = {name: value.detach() for name, value in {"loss": loss, **values}.items()}
+    return gradient, {name: value.detach() for name, value in carried.items()}, shown
+
+
+def _means(values: list[Tensors]) -> dict[str, float]:
+    return {name: float(torch.stack([one[name] for one in values]).mean()) for name in values[0]}
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, plugin: AbstractTrained, progress: float) -> None:
@@ -130,13 +145,16 @@ def _descend(now: Training, gradient: Tensors) -> None:
     now.optimizer.step()
 
 
-def _record(now: Training, spec: StageSpec, place: Place, loss: float, total: int) -> None:
+def _record(
+    now: Training, spec: StageSpec, place: Place, means: dict[str, float], total: int
+) -> None:
     finite = torch.stack([value.detach().isfinite().all() for value in now.params.values()])
-    if not (torch.tensor(loss).isfinite() and finite.all()):
-        raise Diverged(f"the loss is {loss} after {now.step} of {total} steps")
+    if not (all(map(math.isfinite, means.values())) and finite.all()):
+        raise Diverged(f"the loss is {means['loss']} after {now.step} of {total} steps")
     now.curve["steps"].append(now.step)
-    now.curve["loss"].append(loss)
-    place.emit(Progress(key=spec.key, step=now.step, total=total, values={"loss": loss}))
+    for name, mean in means.items():
+        now.curve.setdefault(name, []).append(mean)
+    place.emit(Progress(key=spec.key, step=now.step, total=total, values=means))
 
 
 def _look(now: Training, spec: StageSpec, place: Place, total: int) -> None:
@@ -186,18 +204,26 @@ def _resume(now: Training, path: Path, made: Json) -> None:
     with torch.no_grad():
         for name, value in chosen(tensors, "params/").items():
             now.params[name].copy_(value)
-    device = next(iter(now.params.values())).device
-    now.carried = {name: v.to(device) for name, v in chosen(tensors, "carried/").items()}
+    carried = chosen(tensors, "carried/")
+    now.carried = {name: _as(like, carried[name]) for name, like in now.carried.items()}
     state: dict[int, dict[str, Tensor]] = {}
     leaves = list(now.params.values())
     for name, value in chosen(tensors, "optimizer/").items():
         number, _, moment = name.partition(".")
         like = leaves[int(number)]
         if value.shape == like.shape:
-            value = torch.empty_like(like, requires_grad=False).copy_(value)
+            value = _as(like, value)
         state.setdefault(int(number), {})[moment] = value
     groups = now.optimizer.state_dict()["param_groups"]
     now.optimizer.load_state_dict({"state": state, "param_groups": groups})
     now.step, now.seconds, now.curve = note["step"], note["seconds"], note["curve"]
     if now.snapshots:
         now.snapshots.resume(tensors, note["snapshots"], now.params)
+
+
+def _as(like: Tensor, value: Tensor) -> Tensor:
+    """Return a value on the device and in the memory format of what it takes the place of.
+
+    Convolutions round otherwise in another format.
+    """
+    return torch.empty_like(like, requires_grad=False).copy_(value)

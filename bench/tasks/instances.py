@@ -23,6 +23,7 @@ class Instances(AbstractTasks):
     reference: ClassVar[str] = "arXiv:1811.11819"
     uses_labels: ClassVar[bool] = False
     augments: ClassVar[bool] = True
+    guesses_classes: ClassVar[bool] = True
     default_shots: ClassVar[int | None] = 1  # UMTRA: the image itself
     ways: AtLeastTwo | None = None
     shots: PositiveInt | Literal["match"] | None = None

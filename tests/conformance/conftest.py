@@ -11,13 +11,13 @@ from bench.conformance.subject import Check, Fault, Subject, perform
 from bench.contract import AbstractPlugin
 
 Fails = Callable[..., None]
-KINDS = {
+KINDS: dict[str, type[AbstractPlugin] | tuple[type[AbstractPlugin], ...]] = {
     "augment": contract.AbstractAugment,
     "data": contract.AbstractData,
     "encoder": contract.AbstractEncoder,
     "init": contract.AbstractInit,
     "meta": contract.AbstractMeta,
-    "pretext": contract.AbstractPretext,
+    "pretext": (contract.AbstractPretext, contract.AbstractSearch),
     "tasks": contract.AbstractTasks,
 }
 

@@ -84,6 +84,16 @@ FAULTS = [
     (pretext.a_step_follows_from_its_seed, batch_becomes(noisy), "numpy's or Python's global"),
     (pretext.the_head_follows_from_the_seed, {"head": entropic}, "differs between two runs"),
     (pretext.views_are_counted, {"views": 1}, "views is 1, but each image .* 4 times"),
+    (
+        pretext.views_are_counted,
+        {"examples": lambda self, steps: 24 * steps + 1},
+        r"examples\(1\) is 25, but 24 are encoded",
+    ),
+    (
+        pretext.what_is_watched_is_told,
+        {"watched": lambda self, state: {"queue": torch.zeros(2)}},
+        r"watches \['queue'\] at first, and {'queue': \[2\]}",
+    ),
     (pretext.the_state_keeps_its_form, GROWING, "its state is .*3.* after a step"),
     (pretext.two_images_are_enough, {"loss": crowded}, "on a batch of two images"),
     (

@@ -1,17 +1,20 @@
 """Faults of task sources: each check fails on a source that has the fault it looks for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from pydantic import PositiveInt
 from torch import Generator
 
 from bench.conformance import tasks
 from bench.conformance.subject import Check
-from bench.contract import AbstractSource, Task, TaskShape
+from bench.contract import AbstractSource, PretextOrNone, Task, TaskShape
+from bench.groups import draw_from
+from bench.tasks.clusters import Clusters
 from bench.tasks.labels import Labels
 
 
@@ -111,6 +114,41 @@ def test_a_fault_is_told(
 ) -> None:
     """The check passes without the fault, and with it fails in words that name it."""
     fails(check, Labels, fault, told)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoPartitions(Clusters):
+    """Clusters of two partitions of an untrained encoder, so that nothing need be given."""
+
+    pretext: PretextOrNone = None
+    partitions: PositiveInt = 2
+
+
+def mixed(self: Clusters, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
+    """Draw the support from one partition, and the queries from another."""
+    one, other = (
+        draw_from(members, source, shape, Generator().manual_seed(rng.initial_seed()))
+        for members, _ in source.clusters()
+    )
+    return replace(one, query_x=other.query_x)
+
+
+def whole(self: Clusters, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
+    """Draw examples as they come, whatever their cluster."""
+    everyone = torch.arange(source.num_examples)[None].expand(shape.ways, -1)
+    return draw_from(everyone, source, shape, rng)
+
+
+CLUSTERED = [
+    ({"sample": mixed}, "stands for several classes"),
+    ({"sample": whole}, "is twice in one task|stands for several classes"),
+]
+
+
+@pytest.mark.parametrize(("fault", "told"), CLUSTERED)
+def test_a_fault_of_clusters_is_told(fails: Fails, fault: Mapping[str, object], told: str) -> None:
+    """A task that is not of the clusters of one partition is told."""
+    fails(tasks.support_and_queries_are_different_examples, TwoPartitions, fault, told)
 
 
 def test_every_check_is_seen_to_fail(checks_in: Callable[[ModuleType], set[Check]]) -> None:

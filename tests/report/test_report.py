@@ -21,6 +21,7 @@ from bench.report.comparison import Block, Row, blocks
 from bench.report.curves import _panels
 from bench.report.frame import cell_frame, write_export
 from bench.report.results import read_results
+from bench.report.tables import cost_table
 from bench.report.text import write_text
 from bench.report.write import content_hash, is_current, write_report
 from bench.store import Store
@@ -135,6 +136,22 @@ def test_a_budget_other_than_the_baseline_s_is_marked(synthetic: Make) -> None:
 
     marked = {one.group.variant for one in block.rows if "budget" in " ".join(one.marks)}
     assert marked == {"more"}
+
+
+def test_batches_stand_beside_the_images_seen(synthetic: Make) -> None:
+    """The cost table says what a step of each training is given; older plans do not know."""
+    floor, protonet, *_ = synthetic().methods
+    batches = {"pretrain.batch": "64", "metatrain.batch": "4 x 80"}
+    methods = (floor, protonet, replace(protonet, label="both", params=batches))
+    results = read_results(*synthetic(methods=methods).build())
+    table = cost_table(blocks(results)[0], results)
+    shown = dict(zip(table.frame["variant"], table.frame["images_a_step"], strict=True))
+    assert shown == {
+        "random_init": "",
+        "none + protonet": "",
+        "both": "pretrain 64, metatrain 4 x 80",
+    }
+    assert "| pretrain 64, metatrain 4 x 80 |" in table.markdown
 
 
 def test_rows_that_start_from_a_file_are_marked(synthetic: Make) -> None:

@@ -1,0 +1,104 @@
+"""The weights that a pretext learns of its members: weight over training images, a panel a row.
+
+Shapes: S seeds, X points of a curve.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from bench.cell import Json
+from bench.report import words
+from bench.report.results import Results
+from bench.report.style import (
+    COLOURS,
+    DASHES,
+    QUIET,
+    Look,
+    Picture,
+    columns_of,
+    handle,
+    legend_below,
+    legend_height,
+    panels,
+    png,
+    styled,
+    wrapped,
+)
+
+Manifest = Mapping[str, Json]
+WEIGHT = "weight/"  # what a curve's name begins with, before the member's
+
+
+def weights_figure(results: Results) -> Picture | None:
+    """Draw the learned weights of every row that has some; None where none has."""
+    found = _panels(results)
+    if not found:
+        return None
+    with styled():
+        picture = _draw(found)
+    alt = "Learned weights of pretexts: mean over seeds; band: lowest to highest; dotted: uniform"
+    return Picture(name="weights.png", alt=alt, content=png(picture))
+
+
+def _panels(results: Results) -> dict[str, list[Manifest]]:
+    """Return panel title -> manifests, one a seed."""
+    several = len({one.cell.data for one in results.cells}) > 1
+    found: dict[str, dict[str, Manifest]] = {}
+    for one in results.cells:
+        key = one.cell.stages.get("pretrain", "")
+        if _weights(results.manifests.get(key)):
+            title = one.cell.variant + (f" ({one.cell.data})" if several else "")
+            found.setdefault(title, {})[key] = results.manifests[key]
+    return {title: list(manifests.values()) for title, manifests in found.items()}
+
+
+def _weights(manifest: Manifest | None) -> list[str]:
+    """Return the members whose weights a curve holds, where it has more than a point."""
+    if manifest is None or len(manifest["curve"]["steps"]) < 2:
+        return []
+    return [name.removeprefix(WEIGHT) for name in manifest["curve"] if name.startswith(WEIGHT)]
+
+
+def _draw(found: Mapping[str, Sequence[Manifest]]) -> Figure:
+    members = list(dict.fromkeys(m for manifests in found.values() for m in _weights(manifests[0])))
+    looks = {name: _look(number) for number, name in enumerate(members)}
+    axes = panels(len(found), 2.3, extra=legend_height(members))
+    for axis, (title, manifests) in zip(axes, found.items(), strict=True):
+        named = _weights(manifests[0])
+        for name in named:
+            _curve(axis, manifests, name, looks[name])
+        axis.axhline(1 / len(named), color=QUIET, linestyle=":", linewidth=1, zorder=1)
+        axis.set(title=wrapped(title))
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.count(value)))
+    columns = columns_of(len(axes))
+    for axis in axes[-columns:]:
+        axis.set_xlabel("training images")
+    for axis in axes[::columns]:
+        axis.set_ylabel("weight")
+    figure = axes[0].figure
+    assert isinstance(figure, Figure)
+    legend_below(figure, [handle(looks[name]) for name in members], members)
+    return figure
+
+
+def _look(number: int) -> Look:
+    turn, place = divmod(number, len(COLOURS))
+    colour = COLOURS[place]
+    return Look(colour=colour, marker="", dashes=DASHES[turn % len(DASHES)], fill=colour)
+
+
+def _curve(axis: Axes, manifests: Sequence[Manifest], member: str, look: Look) -> None:
+    """Draw the mean and the range over seeds: the steps of one row's seeds are the same."""
+    weight_SX = np.array([one["curve"][WEIGHT + member] for one in manifests], float)
+    steps = np.array(manifests[0]["curve"]["steps"], float)
+    images = steps * (manifests[0]["cost"]["examples"] / steps[-1])
+    low, high = weight_SX.min(0), weight_SX.max(0)
+    axis.fill_between(images, low, high, color=look.colour, alpha=0.15, linewidth=0)
+    axis.plot(images, weight_SX.mean(0), color=look.colour, linestyle=look.dashes, linewidth=1.4)

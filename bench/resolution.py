@@ -1,0 +1,185 @@
+"""From a combination as asked to a variant: plug-ins built, defaults filled in; or why not."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench.auxiliary import build_auxiliary, unusable
+from bench.catalogue import build, entries
+from bench.cell import Labels
+from bench.checkpoint import noted_labels, opened
+from bench.errors import UserError, suggest
+from bench.suite import LAST, Choice, Combination, Selection
+from bench.variant import Variant
+
+if TYPE_CHECKING:
+    from bench.contract import AbstractData, AbstractPlugin
+    from bench.dataset import Facts
+
+FactsOf = Callable[[str, "AbstractData"], "Facts"]
+PLAIN_INITS = ("scratch", "pretext", "checkpoint")  # the words of ``init`` that name no plug-in
+
+
+def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -> Variant | str:
+    """Fill in a combination's defaults and build its plug-ins; or say why it makes no sense.
+
+    Raises:
+        UserError: an unknown plug-in, or a misspelt or mistyped parameter.
+    """
+    from bench.contract import AbstractData, AbstractEncoder, AbstractMeta, AbstractMetaTrained
+
+    asked = dict(combination.axes)
+    where = combination.where
+    chosen = {
+        "data": asked.get("data", _default("glyphs", where)),
+        "encoder": asked.get("encoder", _default("conv4", where)),
+        "meta": asked.get("meta", _default("none", where)),
+    }
+    pretext = asked.get("pretext", _default("none", where))
+    init = asked.get("init", _default("scratch" if pretext.name == "none" else "pretext", where))
+    auxiliary = asked.get("auxiliary", _default("none", where))
+    built = {axis: _build(axis, choice) for axis, choice in chosen.items()}
+    data, meta, encoder = built["data"], built["meta"], built["encoder"]
+    assert isinstance(data, AbstractData)
+    assert isinstance(encoder, AbstractEncoder)
+    assert isinstance(meta, AbstractMeta)
+    if pretext.name != "none":
+        chosen["pretext"] = pretext
+    if init.name not in PLAIN_INITS:
+        chosen["init"] = _known_init(init)
+    tasks = asked.get("tasks", _default("labels", where))
+    if isinstance(meta, AbstractMetaTrained):
+        chosen["tasks"] = tasks
+    elif "tasks" in asked:
+        _build("tasks", tasks)  # not used here, but a mistake in it is still a mistake
+    if auxiliary.name != "none":
+        built["auxiliary"], chosen["auxiliary"] = build_auxiliary(auxiliary), auxiliary
+    built |= {axis: _build(axis, chosen[axis]) for axis in chosen if axis not in built}
+    policy = combination.augment or _default(data.augment, where)
+    augment = _build("augment", policy)
+    if _augmenting({axis: choice.name for axis, choice in chosen.items()}, built):
+        chosen["augment"], built["augment"] = policy, augment
+    reason = _nonsense(init.name, pretext.name)
+    if "auxiliary" in chosen:
+        reason = reason or unusable(auxiliary.name, chosen["meta"].name, meta)
+    if reason:
+        return reason
+    facts = facts_of(chosen["data"].name, data)
+    norm = combination.norm or meta.norm
+    start = opened(init, encoder, facts, norm) if init.name == "checkpoint" else None
+    variant = Variant(
+        label=combination.label or "",
+        named=combination.label is not None,
+        control="",
+        added=False,
+        plugins=built,
+        names={axis: choice.name for axis, choice in chosen.items()},
+        given={axis: choice.params for axis, choice in chosen.items()},
+        init=init.name,
+        weights=start.sha256 if start else None,
+        asked=frozenset(asked) | ({"augment"} if combination.augment else set()),
+        norm=norm,
+        tested_norm=norm,
+        beside="",
+        labels=_most([_labels(built), *(noted_labels(start, init) if start else ())]),
+        ways=combination.ways,
+        selection=LAST,
+        budget=combination.budget,
+        facts=facts,
+        where=where,
+    )
+    variant = _selected(variant, combination.selection)
+    return _declined(variant, shots) or _unselectable(variant) or variant
+
+
+def _selected(variant: Variant, selection: Selection) -> Variant:
+    """Return the variant with its weights selected; what trains nothing has none to select."""
+    if selection.is_last or not variant.phases:
+        return variant
+    seen: Labels = "validation" if selection.name == "label_val" else "none"
+    return replace(variant, selection=selection, labels=_most([variant.labels, seen]))
+
+
+def _unselectable(variant: Variant) -> str | None:
+    """Say why a rule cannot measure a variant's last training."""
+    axis = "tasks" if "tasks" in variant.plugins else "init"
+    if variant.selection.name == "pretext_val" and variant.clustered:
+        return "pretext_val needs tasks on the validation split, and no cluster is there"
+    labelled = axis in variant.plugins and _labels({axis: variant.plugins[axis]}) == "train"
+    if variant.selection.name != "pretext_val":
+        return None
+    if labelled:
+        return f"pretext_val needs a loss without labels, {variant.names.get(axis)} uses them"
+    if variant.validates and "tasks" not in variant.plugins:
+        return "pretext_val needs one loss for all snapshots, validation episodes change this one"
+    return None
+
+
+def _default(name: str, where: str) -> Choice:
+    return Choice(name=name, params={}, where=where)
+
+
+def _build(axis: str, choice: Choice) -> "AbstractPlugin":
+    return build(axis, choice.name, choice.params, choice.where)
+
+
+def _known_init(init: Choice) -> Choice:
+    known = (*PLAIN_INITS, *entries("init"))
+    if init.name not in known:
+        raise UserError(init.where, f"unknown init {init.name!r}", suggest(init.name, known))
+    return init
+
+
+def _augmenting(names: Mapping[str, str], plugins: Mapping[str, "AbstractPlugin"]) -> list[str]:
+    """Name what asks for augmented views, the pretext of an embedding included."""
+    users = {axis: plugins.get(axis) for axis in ("pretext", "init", "tasks", "auxiliary")}
+    found = [names[axis] for axis, one in users.items() if getattr(one, "augments", False)]
+    nested = getattr(users["tasks"], "pretext", None)
+    return found + (["the clusters' pretext"] if getattr(nested, "augments", False) else [])
+
+
+def _nonsense(init: str, pretext: str) -> str | None:
+    if init == "pretext" and pretext == "none":
+        return "init is pretext, but there is no pretext"
+    if init != "pretext" and pretext != "none":
+        return f"init is {init}, so the pretext {pretext} would not be used"
+    return None
+
+
+def _labels(built: Mapping[str, "AbstractPlugin"]) -> Labels:
+    from bench.contract import AbstractPretext, AbstractSearch, AbstractTasks
+
+    tasks, pretext = built.get("tasks"), built.get("pretext")
+    if "init" in built or (isinstance(tasks, AbstractTasks) and tasks.uses_labels):
+        return "train"
+    if not isinstance(pretext, AbstractPretext | AbstractSearch) or not pretext.validates:
+        return "none"
+    return "validation" if pretext.validates.classes == "labels" else "none"
+
+
+def _most(labels: Sequence[Labels]) -> Labels:
+    """Return the class of labels that covers all of these."""
+    order: tuple[Labels, ...] = ("none", "validation", "train")
+    return max(labels, key=order.index)
+
+
+def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
+    """Ask every plug-in whether this combination makes sense, at each number of test shots."""
+    from bench.contract import Setting
+
+    if variant.names.get("augment") == "none":
+        users = _augmenting(variant.names, variant.plugins)
+        return f"{' and '.join(users)} would see the same image twice: augment is none"
+    settings = [
+        Setting(
+            shape=variant.facts.shape,
+            norm=variant.norm,
+            ways=variant.ways,
+            trained=bool(variant.phases),
+            task=variant.task_shape(number) if "tasks" in variant.plugins else None,
+            fixed_classes=getattr(variant.plugins.get("tasks"), "fixed_classes", False),
+        )
+        for number in shots
+    ]
+    reasons = (p.declines(setting) for setting in settings for p in variant.plugins.values())
+    return next((reason for reason in reasons if reason), None)

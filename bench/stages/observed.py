@@ -1,0 +1,63 @@
+"""How often a training's tasks took two examples or clusters of one true class for two classes.
+
+Labels are looked at for logging alone: once the training is over, its first tasks are drawn again
+from their own streams, by a source whose examples are their labels.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from bench.cell import Json
+from bench.contract import AbstractSource, Task
+from bench.dataset import Part
+from bench.stages.source import Source, unlabelled_order
+
+LOOKED_AT = 2000  # tasks: a share is then known to about a point
+
+
+class _Truth(AbstractSource):
+    """An unlabelled source, whose examples are [1, 1, 1] images of their true class's number."""
+
+    def __init__(self, part: Part, source: Source) -> None:
+        self.device, self.num_examples = source.device, source.num_examples
+        labels = torch.from_numpy(part.labels)[unlabelled_order(len(part.labels))]
+        self._labels = labels.to(source.device, torch.float64)  # holds every number exactly
+        self._source = source
+
+    def examples(self, index: Tensor) -> Tensor:
+        return self._labels[index][:, None, None, None]
+
+    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+        return x_BCHW
+
+    def classes(self) -> tuple[Tensor, Tensor]:
+        return self._source.classes()
+
+    def clusters(self) -> list[tuple[Tensor, Tensor]]:
+        return self._source.clusters()
+
+
+def collisions(
+    part: Part, source: Source, draw: Callable[[AbstractSource, int], Task], num_tasks: int
+) -> dict[str, Json]:
+    """Return the share of tasks with two ways of one class, and the mean share of such pairs.
+
+    ``draw`` draws task ``number`` of the training from a source.
+    """
+    truth, count = _Truth(part, source), min(num_tasks, LOOKED_AT)
+    pairs = torch.tensor([same_pairs(draw(truth, number)) for number in range(count)])
+    return {
+        "tasks": count,
+        "share": float((pairs > 0).double().mean()),
+        "pairs": float(pairs.mean()),
+    }
+
+
+def same_pairs(task: Task) -> float:
+    """Return the share of pairs of ways whose examples are, for the most part, of one class."""
+    labels = torch.cat([task.support_x, task.query_x]).flatten().cpu()
+    class_N = labels.view(-1, task.ways).mode(0).values  # ways follow each other: see Task
+    same = int((class_N[:, None] == class_N).sum()) - task.ways
+    return same / (task.ways * (task.ways - 1))

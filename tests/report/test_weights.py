@@ -1,0 +1,59 @@
+"""The figure of learned weights: a panel a row, a line a member, whatever else a curve holds."""
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench.cell import Json
+from bench.report.results import Results, read_results
+from bench.report.weights import _panels, _weights, weights_figure
+
+Make = Callable[..., Any]
+
+
+def results_with(synthetic: Make, members: Mapping[str, float]) -> Results:
+    """Return synthetic results whose simclr rows have learned weights that end at these."""
+    results = read_results(*synthetic().build())
+    manifests: dict[str, Mapping[str, Json]] = dict(results.manifests)
+    for key, manifest in manifests.items():
+        if manifest["kind"] == "pretrain":
+            curve = manifest["curve"]
+            ends = {
+                f"weight/{name}": np.linspace(1 / len(members), end, len(curve["steps"])).tolist()
+                for name, end in members.items()
+            }
+            manifests[key] = {**manifest, "curve": {**curve, **ends}}
+    return replace(results, manifests=manifests)
+
+
+def test_a_row_without_learned_weights_has_no_panel(synthetic: Make) -> None:
+    """Where nothing has weights there is no figure."""
+    assert weights_figure(read_results(*synthetic().build())) is None
+
+
+def test_each_row_with_weights_has_a_panel(synthetic: Make) -> None:
+    """A panel holds one manifest a seed, also where shots share them, and its members."""
+    found = _panels(results_with(synthetic, {"rotation": 0.1, "simclr": 0.9}))
+    assert {title: len(manifests) for title, manifests in found.items()} == {
+        "simclr + maml": 3,
+        "simclr + none": 3,
+    }
+    assert _weights(found["simclr + none"][0]) == ["rotation", "simclr"]
+
+
+def test_the_figure_draws_every_member(synthetic: Make) -> None:
+    """Each member has its colour, at GitHub's width, and words stand in for the picture."""
+    picture = weights_figure(results_with(synthetic, {"rotation": 0.1, "simclr": 0.9}))
+    assert picture is not None
+    assert (picture.name, picture.alt.split(":")[0]) == (
+        "weights.png",
+        "Learned weights of pretexts",
+    )
+    pixels = np.array(Image.open(io.BytesIO(picture.content)).convert("RGB")).astype(int)
+    assert pixels.shape[1] == 1760
+    for colour in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0)):
+        assert (abs(pixels - colour).max(2) < 8).sum() > 500
