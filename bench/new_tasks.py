@@ -95,9 +95,10 @@ def without(variant: Variant, held: Held) -> Variant | str:
         tasks = build("tasks", "pretext", {**given, "family": left}, variant.where)
         variant = replace(variant, plugins={**variant.plugins, "tasks": tasks})
     for axis in TRAINED_ON:
-        met = set(_names(variant.described(axis))) & set(held.members)
+        met = sorted(set(_names(variant.described(axis))) & set(held.members))
         if met:
-            return f"its {axis} trains on {' and '.join(sorted(met))}, which is held out"
+            these, them = ("is", "it") if len(met) == 1 else ("are", "them")
+            return f"{' and '.join(met)} {these} held out, and its {axis} would train on {them}"
     return variant
 
 

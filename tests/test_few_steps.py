@@ -19,6 +19,7 @@ from bench.cell import Event, Progress, StageSpec, Started
 from bench.contract import Task, Tensors
 from bench.dataset import Dataset, facts
 from bench.plan import Plan, make_plan
+from bench.stages.engine import TASKS_AT_ONCE
 from bench.stages.few_steps import Pupil, _fresh_head, choose_rate, new_tasks
 from bench.stages.perform import perform
 from bench.stages.place import Diverged, Place
@@ -315,3 +316,24 @@ def test_every_pass_is_counted(planned: Planned, store: Store) -> None:
     tasks, support, queries = 2 * 3 + 5, 4 * 2, 4 * 3
     each = 3 * support + 3 * (support + queries)
     assert store.manifest("evaluate", spec.key)["cost"]["examples"] == tasks * each
+
+
+@pytest.mark.usefixtures("_double")
+def test_tasks_at_once_are_tasks_one_by_one(
+    planned: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through vmap, as on a GPU, answers and counts are those of a loop."""
+    monkeypatch.setattr("bench.stages.few_steps.channels_last", lambda *_, **__: False)
+    spec = evaluation(planned(("seeds: 2", "seeds: 1")), "random_init")
+    found = []
+    for at_once in (1, 2):
+        monkeypatch.setitem(TASKS_AT_ONCE, "cpu", at_once)
+        store = Store(tmp_path / str(at_once))
+        store.prepare()
+        perform(spec, place_in(store))
+        manifest = store.manifest("evaluate", spec.key)
+        found.append((answers(store, spec), manifest["rate"], manifest["cost"]["examples"]))
+    (one, *rest), (two, *same) = found
+    assert rest == same
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-9, err_msg=name)

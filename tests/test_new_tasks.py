@@ -121,13 +121,26 @@ def test_rows_are_not_tested_on_what_they_were_trained_on(plan_of: PlanOf) -> No
     plan = plan_of()
     assert list(cells_of(plan, "position first")) == ["rotation"]
     assert "rotation" not in cells_of(plan, "both first")
-    of_position = "its pretext trains on position, which is held out"
+    of_position = "position is held out, and its pretext would train on it"
     assert {one.variant: one.reason for one in plan.dropped} == {
         "position first, new position": of_position,
         f"position first, new {TOGETHER}": of_position,
         "position first, new jigsaw (position + jigsaw held out)": of_position,
-        "both first, new rotation": "its pretext trains on rotation, which is held out",
+        "both first, new rotation": "rotation is held out, and its pretext would train on it",
     }
+
+
+def test_rows_that_meet_what_is_held_out_on_the_way_are_dropped(plan_of: PlanOf) -> None:
+    """So is a row whose auxiliary loss, or whose clusters' embedding, is of a held-out member."""
+    own = f"- {{label: beside, auxiliary: {{pretext: rotation}}, meta: {MAML}}}\n"
+    own += f"- {{label: clustered, tasks: {{name: clusters, pretext: rotation}}, meta: {MAML}}}\n"
+    plan = plan_of(FAMILY + HELD + "variants:\n" + own)
+    assert {one.variant: one.reason for one in plan.dropped} == {
+        "beside, new rotation": "rotation is held out, and its auxiliary would train on it",
+        "clustered, new rotation": "rotation is held out, and its tasks would train on it",
+    }
+    clustered = cells_of(plan, "clustered")
+    assert len({one.stages["metatrain"] for one in clustered.values()}) == 1
 
 
 def test_a_row_of_another_family_needs_a_member_left(plan_of: PlanOf) -> None:
@@ -182,11 +195,13 @@ def test_a_plan_with_held_out_tasks_survives_json(plan_of: PlanOf) -> None:
 
 
 def test_options_apply(plan_of: PlanOf) -> None:
-    """Seeds, episodes, budget and rows are chosen as in any suite."""
+    """Seeds, episodes (and tasks to choose a rate on), budget and rows are those asked for."""
     plan = plan_of(seeds=1, episodes=7, budget_scale=0.5, only="maml")
     assert {one.variant for one in plan.cells} == {"maml", "random_init", "supervised"}
     tested = [spec for spec in plan.stages.values() if spec.kind == "evaluate"]
     assert {spec.inputs["episodes"] for spec in tested} == {7}
+    assert {spec.inputs["rate_tasks"] for spec in tested} == {7}
+    assert plan_of(episodes=600).cells[0].stages == plan_of().cells[0].stages
 
 
 def test_rates_and_their_tasks_are_the_suite_s(plan_of: PlanOf) -> None:
@@ -203,7 +218,7 @@ IMPOSSIBLE = [
     (("ways: 4", "ways: 5"), ":3: ways: 5 ways, but rotation has 4 classes. Use at most 4."),
     (("shots: 5", "shots: 90"), "a task of 420 images, but the val split of glyphs has 384. Use"),
     (("[rotation,", "[rotashun,"), ":6: tasks: no pretext is named 'rotashun'. Did you mean"),
-    (("recolour]", "recolor]"), "no pretext is named 'recolor'. Did you mean recolour?"),
+    (("recolour]", "recolor]"), "no pretext is named 'recolor'. Did you mean recolour"),
 ]
 
 

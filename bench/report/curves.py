@@ -37,7 +37,9 @@ def learning_figure(results: Results) -> Picture | None:
         return None
     with styled():
         picture = _draw(found, looks(results))
-    alt = "Learning curves: mean loss over seeds; band: lowest to highest"
+    new = any(one.cell.held_out for one in results.cells)
+    over = "seeds and what was held out" if new else "seeds"
+    alt = f"Learning curves: mean loss over {over}; band: lowest to highest"
     return Picture(name="learning.png", alt=alt, content=png(picture))
 
 

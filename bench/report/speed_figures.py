@@ -64,7 +64,7 @@ def _both(block: Block, look: Mapping[str, Look]) -> Figure:
     names = [group.variant for group in _whole(block)]
     axes = panels(2, 3.6, extra=legend_height(names))
     for axis, measure in zip(axes, MEASURES, strict=True):
-        _curves(axis, block, measure, look)
+        _curves(axis, block, measure, look, shade=0.1)
         axis.set_xlabel("steps on the new task")
         axis.set_ylabel(AXIS[measure])
     return _with_legend(axes, names, look)
@@ -75,7 +75,7 @@ def _each(blocks: Sequence[Block], measure: str, look: Mapping[str, Look]) -> Pi
     names = list(dict.fromkeys(g.variant for block in blocks for g in _whole(block)))
     axes = panels(len(blocks), 2.5, extra=legend_height(names))
     for axis, block in zip(axes, blocks, strict=True):
-        _curves(axis, block, measure, look)
+        _curves(axis, block, measure, look, shade=0.05)
         axis.set_title(block.held_out.replace(" (", "\n("))
     columns = columns_of(len(axes))
     for place, axis in enumerate(axes):
@@ -100,7 +100,9 @@ def _with_legend(axes: Sequence[Axes], names: Sequence[str], look: Mapping[str, 
     return figure
 
 
-def _curves(axis: Axes, block: Block, measure: str, look: Mapping[str, Look]) -> None:
+def _curves(
+    axis: Axes, block: Block, measure: str, look: Mapping[str, Look], *, shade: float
+) -> None:
     """Mean and crossed interval of each row; a dotted line at chance.
 
     The panel is as high as the means ask for: few seeds have intervals that would hide them.
@@ -117,7 +119,7 @@ def _curves(axis: Axes, block: Block, measure: str, look: Mapping[str, Look]) ->
             [scale * getattr(one, name) for one in intervals] for name in ("mean", "low", "high")
         )
         means += mean
-        axis.fill_between(steps, low, high, color=own.colour, alpha=0.1, linewidth=0)
+        axis.fill_between(steps, low, high, color=own.colour, alpha=shade, linewidth=0)
         axis.plot(
             steps,
             mean,
@@ -129,5 +131,6 @@ def _curves(axis: Axes, block: Block, measure: str, look: Mapping[str, Look]) ->
             markersize=4.5,
         )
     spare = MARGIN * (max(means) - min(means))
-    axis.set_ylim(max(min(means) - spare, 0.0), max(means) + spare)
+    highest = 101.0 if measure == "accuracy" else float("inf")
+    axis.set_ylim(max(min(means) - spare, 0.0), min(max(means) + spare, highest))
     axis.set_xticks(sorted({step for group in _whole(block) for step in group.done[0].steps}))

@@ -30,13 +30,15 @@ def answer(blocks: Sequence[Block], plan: Plan) -> list[str]:
         found = pairs(block, margin)
         if found:
             said += [f"**{QUESTION}** ({words.escape(block.title)})", *_conclusion(found)]
-            said += [f"* {_sentence(pair)}" for pair in found]
+            said += [f"* {_sentence(pair)}" for pair in found if pair.compared]
     return said
 
 
 def _conclusion(found: Sequence[Pair]) -> list[str]:
     """Answer in the fewest words, for each measure after the last step."""
-    last = max(steps for pair in found for steps, _ in pair.compared)
+    last = max((steps for pair in found for steps, _ in pair.compared), default=0)
+    if not last:
+        return ["No row of a pair is done."]
     said = []
     for measure in MEASURES:
         verdicts: dict[str, list[str]] = {}
@@ -57,16 +59,20 @@ def _name(pair: Pair) -> str:
 
 def _sentence(pair: Pair) -> str:
     """Give a pair's differences after each number of steps, in both measures."""
+    names = f"{words.escape(pair.group.variant)} minus {words.escape(pair.reference.variant)}"
+    begin = f"{pair.start.capitalize()}, {names}"
+    trouble = next((one.trouble for one in pair.compared.values() if one.trouble), "")
+    if trouble:
+        return f"{begin}: {words.escape(trouble)}."
     parts = []
     for measure in MEASURES:
         shown = [
-            f"{_difference(one, measure)} after {_steps(steps)} ({one.verdict or one.trouble})"
+            f"{_difference(one, measure)} after {_steps(steps)} ({one.verdict})"
             for (steps, of), one in pair.compared.items()
             if of == measure
         ]
         parts.append(f"{WORTH[measure]} {', '.join(shown)}")
-    names = f"{words.escape(pair.group.variant)} minus {words.escape(pair.reference.variant)}"
-    return f"{pair.start.capitalize()}, {names}: {'; '.join(parts)}."
+    return f"{begin}: {'; '.join(parts)}."
 
 
 def _steps(number: int) -> str:

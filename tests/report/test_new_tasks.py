@@ -247,3 +247,17 @@ def test_pooled_seeds_keep_their_numbers(held: Make, number: int) -> None:
         group(results, "joint", new).results[number].accuracy_TE for new in ("rotation", "jigsaw")
     ]
     assert np.array_equal(mean.results[number].accuracy_TE, np.concatenate(own, axis=1))
+
+
+@pytest.mark.parametrize("lost", [{"maml"}, {"maml", "simclr + reptile"}, None])
+def test_what_is_not_done_is_said(held: Make, tmp_path: Path, lost: set[str] | None) -> None:
+    """A report on rows that are missing, on all of them too, says so and judges none of them."""
+    every = {"random_init", "joint", "maml", "simclr + joint", "simclr + reptile", "turned"}
+    plan, store = held(missing=frozenset(lost or every | {"labelled"})).build()
+    text = write_report(plan, store, tmp_path / "reports").read_text()
+    said = answer(blocks(read_results(plan, store)), plan)
+    assert said[1:] == ["No row of a pair is done."] if lost is None else len(said) == 5
+    if lost is not None:
+        assert "**no verdict** for maml from scratch" in said[1]
+        assert "* From scratch, maml minus joint: incomplete (0 of 3 seeds)." in said
+    assert "Incomplete: of" in text
