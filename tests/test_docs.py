@@ -40,7 +40,8 @@ def test_a_command_in_the_docs_parses(name: str, block: str) -> None:
         if line == "uv pip install -e .":
             assert name.startswith("adding_a_method")
         elif words[:1] == ["bench"]:
-            assert _parser().parse_args([w for w in words[1:] if w != ">"][:9]).call
+            end = words.index(">") if ">" in words else None
+            assert _parser().parse_args(words[1:end]).call
         else:
             assert words[:3] == ["python", "-m", "pip"], f"{name}: {line}"
             assert "&& nox -s" in line
@@ -52,6 +53,18 @@ def test_suites_named_in_the_docs_exist() -> None:
 
     assert named
     assert [one for one in sorted(named) if not (ROOT / one).is_file()] == []
+
+
+def test_every_published_way_is_a_row_of_its_suite() -> None:
+    """The row that a way is said to have stands in the suite named beside it."""
+    lines = (ROOT / "docs/published_methods.md").read_text().splitlines()
+    cells = [line.strip("|").split("|") for line in lines if line.startswith("|")][2:]
+    rows = {row.strip(" `"): suite.strip(" `") for *_, row, suite in cells if "every" not in suite}
+
+    assert len(rows) >= 13
+    for row, name in rows.items():
+        suite = read_suite(ROOT / f"suites/{name}.yaml")
+        assert row in {*(one.label for one in suite.combinations), *suite.controls}
 
 
 def test_links_lead_somewhere() -> None:
