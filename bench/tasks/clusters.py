@@ -7,7 +7,7 @@ random; clusters too small for its support and queries are left out. Where two c
 examples of one true class a task can be partly wrong.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -49,4 +49,5 @@ class Clusters(AbstractClustered):
         partitions = source.clusters()
         drawn = torch.randint(len(partitions), (1,), generator=rng, device=source.device)
         members_CM, _ = partitions[int(drawn)]
-        return draw_from(members_CM, source, shape, rng)
+        task = draw_from(members_CM, source, shape, rng)
+        return replace(task, classes=None)  # a cluster is one of its own partition alone

@@ -97,6 +97,16 @@ FAULTS = [
     (pretext.the_state_keeps_its_form, GROWING, "its state is .*3.* after a step"),
     (pretext.two_images_are_enough, {"loss": crowded}, "on a batch of two images"),
     (
+        pretext.any_number_of_images_will_do,
+        batch_becomes(lambda x: x[:6]),
+        "of 7 images, of a batch_size of 6, it encodes 24 views",
+    ),
+    (
+        pretext.any_number_of_images_will_do,
+        loss_becomes(lambda v: v * torch.inf),
+        "on 7 images, of a batch_size of 6, its loss is inf",
+    ),
+    (
         pretext.steps_make_the_loss_smaller,
         loss_becomes(lambda v: 2 * v.detach() - v),
         "steps of Adam took its loss",
