@@ -1,6 +1,8 @@
-"""The mean over the held-out tasks of a suite: per row and seed, the episodes of all of them.
+"""The mean over the held-out tasks of a suite: an episode of it is one of each of them, averaged.
 
-Equal numbers from each, side by side, so that every interval and verdict is made as for one task.
+So every interval and verdict is made as for one task, and what tells the tasks apart, which are
+these and no sample of others, adds nothing to the variance over episodes: averaging the e-th
+episodes of M tasks gives the variance sum_m V_m / M^2 of a stratified mean.
 A row that lacks a task has no mean; several tasks held out at once take no part in it.
 """
 
@@ -65,7 +67,7 @@ def _mean(groups: Sequence[Group], held_out: str) -> Group:
 
 
 def _joined(parts: Sequence[CellResult], held_out: str) -> CellResult:
-    """Put the episodes of several tasks side by side; where one is not done, nothing is."""
+    """Average the episodes of several tasks, one of each; where one is not done, nothing is."""
     cell = replace(parts[0].cell, held_out=held_out)
     unfinished = next((one for one in parts if one.status != "done"), None)
     if unfinished is not None:
@@ -76,7 +78,7 @@ def _joined(parts: Sequence[CellResult], held_out: str) -> CellResult:
         parts[0],
         cell=cell,
         manifest={**parts[0].manifest, "bank": bank},
-        accuracy_TE=np.concatenate([one.accuracy_TE for one in parts], axis=1),
-        loss_TE=np.concatenate([one.loss_TE for one in parts], axis=1),
+        accuracy_TE=np.mean([one.accuracy_TE for one in parts], axis=0),
+        loss_TE=np.mean([one.loss_TE for one in parts], axis=0),
         parts=tuple(parts),
     )

@@ -13,6 +13,7 @@ import pytest
 from bench.plan import Plan
 from bench.report.comparison import Block, blocks
 from bench.report.frame import cell_frame
+from bench.report.pooled import pooled
 from bench.report.preview import plan_text
 from bench.report.results import Group, Results, read_results
 from bench.report.speed import Pair, pairs, speeds
@@ -51,19 +52,19 @@ def test_the_mean_comes_first_and_several_held_out_at_once_take_no_part(held: Ma
 
 
 def test_the_mean_is_over_the_episodes_of_all_members(held: Make) -> None:
-    """Its intervals are the crossed ones of all members' episodes side by side."""
+    """Its intervals are the crossed ones of episodes that are the mean of one of each member."""
     results = read_results(*held().build())
     mean = blocks(results)[0]
     (maml,) = [row for row in mean.rows if row.group.variant == "maml"]
     parts = [group(results, "maml", new) for new in ("rotation", "jigsaw")]
     joint = [group(results, "joint", new) for new in ("rotation", "jigsaw")]
-    a_SE, b_SE = (np.concatenate([p.accuracy() for p in of], axis=1) for of in (parts, joint))
+    a_SE, b_SE = (np.mean([p.accuracy() for p in of], axis=0) for of in (parts, joint))
 
     assert maml.accuracy == crossed_interval(a_SE)
     assert maml.baseline is not None
     assert maml.baseline.difference == paired_difference(a_SE, b_SE)
     (speed,) = [one for one in speeds(mean, 0.01) if one.row.group.variant == "maml"]
-    last_SE = np.concatenate([part.losses()[-1] for part in parts], axis=1)
+    last_SE = np.mean([part.losses()[-1] for part in parts], axis=0)
     assert speed.losses[-1] == crossed_interval(last_SE)
     assert speed.steps == (0, 1, 3, 5)
 
@@ -246,7 +247,7 @@ def test_pooled_seeds_keep_their_numbers(held: Make, number: int) -> None:
     own = [
         group(results, "joint", new).results[number].accuracy_TE for new in ("rotation", "jigsaw")
     ]
-    assert np.array_equal(mean.results[number].accuracy_TE, np.concatenate(own, axis=1))
+    assert np.array_equal(mean.results[number].accuracy_TE, np.mean(own, axis=0))
 
 
 @pytest.mark.parametrize("lost", [{"maml"}, {"maml", "simclr + reptile"}, None])
@@ -261,3 +262,23 @@ def test_what_is_not_done_is_said(held: Make, tmp_path: Path, lost: set[str] | N
         assert "**no verdict** for maml from scratch" in said[1]
         assert "* From scratch, maml minus joint: incomplete (0 of 3 seeds)." in said
     assert "Incomplete: of" in text
+
+
+def test_what_tells_members_apart_does_not_widen_their_mean(held: Make) -> None:
+    """Adding 10 points to all episodes of one member moves the mean, and no interval's width."""
+    plan, store = held().build()
+    results = read_results(plan, store)
+    raised = [
+        replace(one, accuracy_TE=one.accuracy_TE + 0.1)
+        if one.cell.held_out == "rotation" and one.status == "done"
+        else one
+        for one in results.cells
+    ]
+
+    before, after = (
+        crossed_interval(pooled(which)[0].accuracy())
+        for which in (results, replace(results, cells=tuple(raised)))
+    )
+
+    assert after.mean == pytest.approx(before.mean + 0.1 / 2)
+    assert after.se == pytest.approx(before.se)
