@@ -30,6 +30,7 @@ from bench.report.style import (
     wrapped,
 )
 
+MOST_LEVEL = 12  # rows in all, beyond which the figure of adaptation leaves most level lines out
 FILLED = "filled: saw no labels; hollow: saw labels"
 
 
@@ -202,15 +203,23 @@ def _strip(axis: Axes, y: float, row: Row, look: Look) -> None:
 
 
 def _adaptation(blocks: Sequence[Block], look: Mapping[str, Look]) -> Figure | None:
-    """Curves over test-time steps with bands; methods without steps are dashed level lines."""
+    """Curves over test-time steps with bands; methods without steps are dashed level lines.
+
+    Where there are many rows, those lines are left to the baselines and the floor.
+    """
     stepping = {r.group.variant for b in blocks for r in b.rows if r.accuracy and _steps(r)[1:]}
     if not stepping:
         return None
     whole = [v for v in _order(blocks) if any(_has(block, v) for block in blocks)]
+    if len(whole) > MOST_LEVEL:
+        every = [row for block in blocks for row in block.rows]
+        marks = {r.group.variant for r in every if r.is_baseline or is_floor(r.group)}
+        whole = [variant for variant in whole if variant in stepping | marks]
     axes = panels(len(blocks), 3.1, extra=legend_height(whole))
-    steps = {step for b in blocks for r in b.rows if r.accuracy for step in _steps(r)}
-    for axis, block in zip(axes, blocks, strict=True):
-        for row in (row for row in block.rows if row.accuracy):
+    shown = [(b, [r for r in b.rows if r.accuracy and r.group.variant in whole]) for b in blocks]
+    steps = {step for _, rows in shown for row in rows for step in _steps(row)}
+    for axis, (block, rows) in zip(axes, shown, strict=True):
+        for row in rows:
             _adaptation_curve(axis, row, look[row.group.variant], max(steps))
         axis.set(title=f"{block.shots}-shot", xlabel="steps at test time", xticks=sorted(steps))
         _accuracy_axis(axis)

@@ -16,11 +16,13 @@ from PIL import Image
 
 from bench.errors import UserError
 from bench.plan import Plan
+from bench.report import figures
 from bench.report.answer import sentences
-from bench.report.comparison import Block, Row, blocks
+from bench.report.comparison import Block, Row, blocks, is_floor
 from bench.report.curves import _panels
 from bench.report.frame import cell_frame, write_export
 from bench.report.results import read_results
+from bench.report.style import looks
 from bench.report.tables import cost_table
 from bench.report.text import write_text
 from bench.report.write import content_hash, is_current, write_report
@@ -311,6 +313,28 @@ def test_reports_are_equal_byte_for_byte(synthetic: Make, tmp_path: Path) -> Non
     }
     assert all(path.stat().st_size < 300_000 for path in figures)
     assert {_width(path) for path in figures} == {1760}
+
+
+def test_many_rows_leave_level_lines_to_baselines_and_floor(
+    synthetic: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figure of adaptation then has the rows that take steps, and those to measure them by."""
+    results = read_results(*synthetic().build())
+    compared = blocks(results)
+
+    def named() -> set[str]:
+        figure = figures._adaptation(compared, looks(results))
+        assert figure is not None
+        return {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+
+    every = {row.group.variant for row in compared[0].rows}
+    assert named() == every
+    monkeypatch.setattr(figures, "MOST_LEVEL", len(every) - 1)
+    left_out = every - named()
+    rows = {row.group.variant: row for row in compared[0].rows}
+    assert left_out
+    assert not any(rows[one].is_baseline or is_floor(rows[one].group) for one in left_out)
+    assert all(len(rows[one].group.done[0].steps) == 1 for one in left_out)
 
 
 def test_a_report_is_current_until_something_changes(synthetic: Make, tmp_path: Path) -> None:
