@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.catalogue import build, resolved
-from bench.cell import Json, Norm
+from bench.cell import Cell, Json, Norm
 from bench.errors import UserError
 from bench.held_out import Held, names_of
 from bench.suite import Suite
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from bench.contract import AbstractClassifying
 
 TRAINED_ON = ("pretext", "init", "tasks", "auxiliary")  # axes that may hold a pretext task
-ALL_ALIKE = "every row takes the same steps on a new task: without training it is random_init"
+ALL_ALIKE = (
+    "every row takes the same steps on a new task, whatever else it does at test: meta: none"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,19 @@ def tested_alike(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]
         else:
             others.append(one.label)
     return kept, others
+
+
+def same_numbers(cells: Sequence[Cell]) -> list[str]:
+    """Say which rows meet new tasks from the same weights: they differ at a test that is not done.
+
+    Such are rows under two norms without meta-training, or with and without ``tune_steps``.
+    """
+    rows: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.held_out:
+            rows.setdefault(cell.stages["evaluate"], []).append(cell.variant)
+    alike = dict.fromkeys(tuple(labels) for labels in rows.values() if len(labels) > 1)
+    return [f"{' and '.join(labels)} come to the same on a new task; keep one" for labels in alike]
 
 
 def settings_of(suite: Suite) -> dict[str, Json]:

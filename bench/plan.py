@@ -16,7 +16,7 @@ from bench.errors import UserError, suggest
 from bench.graph import path_of, readouts
 from bench.inductive import with_inductive
 from bench.naming import label_all
-from bench.new_tasks import ALL_ALIKE, members_of, rows_of, settings_of, tested_alike
+from bench.new_tasks import ALL_ALIKE, members_of, rows_of, same_numbers, settings_of, tested_alike
 from bench.resolution import FactsOf, resolve
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
@@ -113,6 +113,7 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
             *warnings,
             *_notes(suite, variants),
             *collisions.warnings(variants, suite.shots[0]),
+            *same_numbers(cells),
         ),
         settings=_settings(suite, variants, baseline),
         cards=_cards(suite, variants),
