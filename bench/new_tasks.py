@@ -117,22 +117,22 @@ def without(variant: Variant, held: Held) -> Variant | str:
     return variant
 
 
-def members_of(suite: Suite) -> "dict[str, AbstractClassifying]":
-    """Return the whole family of a suite with ``held_out``, by name.
+def members_of(suite: Suite) -> "list[tuple[str, AbstractClassifying]]":
+    """Return the whole family of a suite with ``held_out``, with names; two may have one name.
 
     Raises:
         UserError: a member has no classes to tell apart.
     """
     from bench.contract import AbstractClassifying
 
-    family: dict[str, AbstractClassifying] = {}
+    family: list[tuple[str, AbstractClassifying]] = []
     where = suite.where("tasks", "family")
     for one in _given(suite):
         member = build("pretext", one["name"], one["params"], where)
         if not isinstance(member, AbstractClassifying):
             found = f"{one['name']} has no classes that an image could be shown as"
             raise UserError(where, found, "Leave it out.")
-        family[one["name"]] = member
+        family.append((one["name"], member))
     return family
 
 
@@ -144,7 +144,7 @@ def _given(suite: Suite) -> Iterator[dict[str, Json]]:
 
 
 def _family(suite: Suite) -> list[Json]:
-    return [resolved("pretext", name, plugin) for name, plugin in members_of(suite).items()]
+    return [resolved("pretext", name, plugin) for name, plugin in members_of(suite)]
 
 
 def _names(described: Json) -> Iterator[str]:

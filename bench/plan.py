@@ -304,8 +304,8 @@ def _settings(
 
 
 def _cards(suite: Suite, variants: Sequence[Variant]) -> dict[str, Json]:
-    family = members_of(suite) if suite.held_out else {}
-    return {f"pretext/{name}": card("pretext", name, one) for name, one in family.items()} | {
+    family = members_of(suite) if suite.held_out else []
+    return {f"pretext/{name}": card("pretext", name, one) for name, one in family} | {
         f"{axis}/{one.names[axis]}": card_of(one.names[axis], plugin, one.described(axis) or {})
         if axis == "auxiliary"
         else card(axis, one.names[axis], plugin)

@@ -170,6 +170,19 @@ def test_methods_of_test_alone_come_to_the_floor(plan_of: PlanOf) -> None:
     assert len(cells_of(plan, "random_init")) == 4
 
 
+def test_rates_are_chosen_on_every_member_left(plan_of: PlanOf) -> None:
+    """Two members of one name, which training has as two, are two to choose a rate on as well."""
+    family = FAMILY.replace(
+        "recolour", "recolour, {name: erased, grid: 2}, {name: erased, grid: 3}"
+    )
+    plan = plan_of(family + HELD + VARIANTS)
+    cell = cells_of(plan, "maml")[ALONE]
+    left = plan.stages[cell.stages["evaluate"]].inputs["family"]
+    trained = plan.stages[cell.stages["metatrain"]].inputs["tasks"]["params"]["family"]
+    assert left == trained
+    assert [one["params"].get("grid") for one in left] == [None, 2, None, 2, 3]
+
+
 def test_rows_that_differ_at_test_alone_are_told(plan_of: PlanOf) -> None:
     """Two rows that meet new tasks from the same weights have one evaluation; the plan warns."""
     rows = "variants:\n- {label: one, pretext: simclr, meta: none, norm: running}\n"
