@@ -27,7 +27,10 @@ def answer(blocks: Sequence[Block], plan: Plan) -> list[str]:
     """Say what meta-learning gains over joint training, for every start; nothing without pairs."""
     margin = float(plan.settings["margin"])
     said = []
-    for block in of_blocks(blocks):
+    chosen = of_blocks(blocks)
+    if not any(pairs(block, margin) for block in chosen):  # each row lacks a task of the mean
+        chosen = [block for block in blocks if block.held_out]
+    for block in chosen:
         found = pairs(block, margin)
         if found:
             said += [f"**{QUESTION}** ({words.escape(block.title)})", *_conclusion(found)]

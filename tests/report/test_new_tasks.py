@@ -139,6 +139,20 @@ def test_pairs_of_one_name_are_told_apart(held: Make) -> None:
     assert "**no, it is worse** for reptile after simclr pre-training and maml 2." in said
 
 
+def test_pairs_that_are_in_no_mean_are_answered_for_each_task(held: Make) -> None:
+    """Where all pairs lack a task, as after pre-training on it, each of the others is answered."""
+    methods = [
+        one if one.meta == "none" else replace(one, trained_on="rotation") for one in held().methods
+    ]
+    plan, store = held(methods=methods).build()
+    said = answer(blocks(read_results(plan, store)), plan)
+    asked = [one for one in said if one.startswith("**Does")]
+    assert [("new jigsaw)" in one, "held out)" in one) for one in asked] == [
+        (True, False),
+        (False, True),
+    ]
+
+
 @pytest.mark.parametrize(("images", "says"), [(4000, True), (9900, False)])
 def test_pairs_of_unequal_training_say_so(held: Make, images: int, says: bool) -> None:
     """A pair whose rows passed different numbers of images is marked; whole steps do not count."""
