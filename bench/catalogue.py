@@ -200,7 +200,8 @@ def build(kind: str, name: str, params: Mapping[str, Json], where: str) -> "Abst
             found, works = f"{kind}/{name} needs the parameter {key!r}", f"Give {key}."
         else:
             message = first["msg"].removeprefix("Value error, ")
-            found, works = f"{key}: {first['input']!r}", f"{message}."
+            what = key or f"{kind}/{name}"  # several parameters may be impossible together alone
+            found, works = f"{what}: {first['input']!r}", f"{message}."
         raise UserError(where, found, works) from error
     except ValueError as error:  # raised by a plug-in's own check in __post_init__
         raise UserError(where, str(error), f"See `bench list {kind}/{name}`.") from error

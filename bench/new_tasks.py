@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.catalogue import build, resolved
-from bench.cell import Json, Norm
+from bench.cell import Cell, Json, Norm
 from bench.errors import UserError
 from bench.held_out import Held, names_of
 from bench.suite import Suite
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from bench.contract import AbstractClassifying
 
 TRAINED_ON = ("pretext", "init", "tasks", "auxiliary")  # axes that may hold a pretext task
-ALL_ALIKE = "every row takes the same steps on a new task: without training it is random_init"
+ALL_ALIKE = (
+    "every row takes the same steps on a new task, whatever else it does at test: meta: none"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,19 @@ def tested_alike(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]
         else:
             others.append(one.label)
     return kept, others
+
+
+def same_numbers(cells: Sequence[Cell]) -> list[str]:
+    """Say which rows meet new tasks from the same weights: they differ at a test that is not done.
+
+    Such are rows under two norms without meta-training, or with and without ``tune_steps``.
+    """
+    rows: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.held_out:
+            rows.setdefault(cell.stages["evaluate"], []).append(cell.variant)
+    alike = dict.fromkeys(tuple(labels) for labels in rows.values() if len(labels) > 1)
+    return [f"{' and '.join(labels)} come to the same on a new task; keep one" for labels in alike]
 
 
 def settings_of(suite: Suite) -> dict[str, Json]:
@@ -102,22 +117,22 @@ def without(variant: Variant, held: Held) -> Variant | str:
     return variant
 
 
-def members_of(suite: Suite) -> "dict[str, AbstractClassifying]":
-    """Return the whole family of a suite with ``held_out``, by name.
+def members_of(suite: Suite) -> "list[tuple[str, AbstractClassifying]]":
+    """Return the whole family of a suite with ``held_out``, with names; two may have one name.
 
     Raises:
         UserError: a member has no classes to tell apart.
     """
     from bench.contract import AbstractClassifying
 
-    family: dict[str, AbstractClassifying] = {}
+    family: list[tuple[str, AbstractClassifying]] = []
     where = suite.where("tasks", "family")
     for one in _given(suite):
         member = build("pretext", one["name"], one["params"], where)
         if not isinstance(member, AbstractClassifying):
             found = f"{one['name']} has no classes that an image could be shown as"
             raise UserError(where, found, "Leave it out.")
-        family[one["name"]] = member
+        family.append((one["name"], member))
     return family
 
 
@@ -129,7 +144,7 @@ def _given(suite: Suite) -> Iterator[dict[str, Json]]:
 
 
 def _family(suite: Suite) -> list[Json]:
-    return [resolved("pretext", name, plugin) for name, plugin in members_of(suite).items()]
+    return [resolved("pretext", name, plugin) for name, plugin in members_of(suite)]
 
 
 def _names(described: Json) -> Iterator[str]:

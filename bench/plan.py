@@ -16,7 +16,7 @@ from bench.errors import UserError, suggest
 from bench.graph import path_of, readouts
 from bench.inductive import with_inductive
 from bench.naming import label_all
-from bench.new_tasks import ALL_ALIKE, members_of, rows_of, settings_of, tested_alike
+from bench.new_tasks import ALL_ALIKE, members_of, rows_of, same_numbers, settings_of, tested_alike
 from bench.resolution import FactsOf, resolve
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
@@ -113,6 +113,7 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
             *warnings,
             *_notes(suite, variants),
             *collisions.warnings(variants, suite.shots[0]),
+            *same_numbers(cells),
         ),
         settings=_settings(suite, variants, baseline),
         cards=_cards(suite, variants),
@@ -303,8 +304,8 @@ def _settings(
 
 
 def _cards(suite: Suite, variants: Sequence[Variant]) -> dict[str, Json]:
-    family = members_of(suite) if suite.held_out else {}
-    return {f"pretext/{name}": card("pretext", name, one) for name, one in family.items()} | {
+    family = members_of(suite) if suite.held_out else []
+    return {f"pretext/{name}": card("pretext", name, one) for name, one in family} | {
         f"{axis}/{one.names[axis]}": card_of(one.names[axis], plugin, one.described(axis) or {})
         if axis == "auxiliary"
         else card(axis, one.names[axis], plugin)

@@ -70,7 +70,7 @@ def _refuse_new_tasks(variant: Variant, suite: Suite) -> None:
 
     data, counts = variant.names["data"], variant.facts.counts
     setting = Setting(shape=variant.facts.shape, norm=variant.norm, ways=variant.ways)
-    for name, member in members_of(suite).items():
+    for name, member in members_of(suite):
         if variant.ways > member.num_classes:
             found = f"{variant.ways} ways, but {name} has {member.num_classes} classes"
             raise UserError(suite.where("ways"), found, f"Use at most {member.num_classes}.")

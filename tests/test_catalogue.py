@@ -133,6 +133,12 @@ REFUSED = [
     ("meta", "none", {"head": "svm"}, "head: 'svm'. Input should be 'prototypes', 'neighbour'"),
     ("encoder", "conv4", {"width": {"a": 1}}, "width: {'a': 1}. Input should be a valid integer."),
     ("tasks", "labels", {"shots": "mach"}, "'mach'."),
+    (
+        "pretext",
+        "jigsaw",
+        {"permutations": 99},
+        "meta: pretext/jigsaw: {'permutations': 99}. 99 per",
+    ),
     ("data", "image_folder", {}, "data/image_folder needs the parameter 'path'. Give path."),
 ]
 

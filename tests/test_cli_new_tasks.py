@@ -20,7 +20,7 @@ held_out: [rotation, jigsaw]
 variants:
   - {label: joint, meta: {name: joint, tasks_per_step: 1, task_shots: 1, task_queries: 1}}
   - label: reptile
-    meta: {name: reptile, zero_head: true, steps: 1, tasks_per_step: 1, task_shots: 1}
+    meta: {name: reptile, zero_head: true, steps: 2, tasks_per_step: 1, task_shots: 1}
 baseline: {none: joint}
 budget: {metatrain_steps: 2}
 evaluate: {episodes: 2, queries: 1, test_steps: 1, rates: [0.1], rate_tasks: 1}

@@ -170,6 +170,30 @@ def test_methods_of_test_alone_come_to_the_floor(plan_of: PlanOf) -> None:
     assert len(cells_of(plan, "random_init")) == 4
 
 
+def test_rates_are_chosen_on_every_member_left(plan_of: PlanOf) -> None:
+    """Two members of one name, which training has as two, are two to choose a rate on as well."""
+    family = FAMILY.replace(
+        "recolour", "recolour, {name: erased, grid: 2}, {name: erased, grid: 3}"
+    )
+    plan = plan_of(family + HELD + VARIANTS)
+    cell = cells_of(plan, "maml")[ALONE]
+    left = plan.stages[cell.stages["evaluate"]].inputs["family"]
+    trained = plan.stages[cell.stages["metatrain"]].inputs["tasks"]["params"]["family"]
+    assert left == trained
+    assert [one["params"].get("grid") for one in left] == [None, 2, None, 2, 3]
+
+
+def test_rows_that_differ_at_test_alone_are_told(plan_of: PlanOf) -> None:
+    """Two rows that meet new tasks from the same weights have one evaluation; the plan warns."""
+    rows = "variants:\n- {label: one, pretext: simclr, meta: none, norm: running}\n"
+    rows += "- {label: two, pretext: simclr, meta: none, norm: transductive}\n"
+    plan = plan_of(FAMILY + HELD + rows)
+    assert [line for line in plan.warnings if "new task" in line] == [
+        "one and two come to the same on a new task; keep one"
+    ]
+    assert not [line for line in plan_of().warnings if "new task" in line]
+
+
 def test_grouped_rows_are_tested_in_groups(plan_of: PlanOf) -> None:
     """Under norm group there are no batch statistics to take; every other norm is the support's."""
     rows = f"variants:\n- {{label: a, norm: group, meta: {MAML}}}\n"

@@ -165,6 +165,16 @@ def test_reptile_moves_the_encoder_alone() -> None:
     assert_direction(direction, expected)
 
 
+def test_reptile_takes_more_than_one_step_from_zeros() -> None:
+    """In the first step a head of zeros hands the encoder no gradient: it is refused alone."""
+    reptile = Reptile(steps=2, inner_batch=12, zero_head=True)
+    learner, params = learner_of(reptile)
+    _, direction = reptile.meta_gradient(learner, params, task())
+    assert all(value.any() for name, value in direction.items() if name.startswith("encoder."))
+    with pytest.raises(ValueError, match="steps of 2 or more"):
+        Reptile(steps=1, zero_head=True)
+
+
 METHODS: list[AbstractMetaTrained] = [
     Maml(zero_head=True),
     Anil(zero_head=True),

@@ -42,6 +42,11 @@ class Reptile(AbstractLinearHead):
     # trick of Kao et al. (2022), arXiv:2106.15367
     added: ClassVar[Mapping[str, object]] = {"zero_head": False}
 
+    def __post_init__(self) -> None:
+        """Refuse to learn nothing: from a head of zeros the first step moves the head alone."""
+        if self.zero_head and self.steps < 2:
+            raise ValueError("with zero_head one step moves no encoder: steps of 2 or more do")
+
     def schedule(self, progress: float) -> float:
         """Anneal the outer step linearly to zero."""
         return 1.0 - progress

@@ -16,6 +16,7 @@ from bench.report.statistics import Interval, crossed_interval
 
 JOINT = "joint"  # the meta that trains on the same tasks without learning to learn
 MEASURES = ("accuracy", "loss")
+ROUNDED = 0.05  # of a budget: by less, whole steps make two equal ones differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,14 @@ class Pair:
     """Two rows of one start that were trained on the same tasks: a meta-algorithm, and jointly.
 
     ``compared``: (steps, measure) to the paired difference, for every read-out after the first.
+    ``images``: those that the two passed forward in training, where they are not about as many.
     """
 
     start: str
     group: Group
     reference: Group
     compared: Mapping[tuple[int, str], Comparison]
+    images: tuple[int, int] | None = None
 
 
 def speeds(block: Block, margin: float) -> list[Speed]:
@@ -89,7 +92,13 @@ def pairs(block: Block, margin: float) -> list[Pair]:
                 assert shown is not None
                 compared[number][steps, measure] = shown
     return [
-        Pair(start=start, group=own, reference=joint, compared=compared[number])
+        Pair(
+            start=start,
+            group=own,
+            reference=joint,
+            compared=compared[number],
+            images=_unequal(own.first, joint.first),
+        )
         for number, (start, own, joint) in enumerate(found)
     ]
 
@@ -114,23 +123,38 @@ def _found(block: Block) -> Iterator[tuple[str, Group, Group]]:
     joint: dict[str, list[Group]] = {}
     for group in rows:
         if group.first.meta == JOINT:
-            joint.setdefault(_start(group.first), []).append(group)
+            joint.setdefault(_trained_on(group.first), []).append(group)
     for group in rows:
-        references = joint.get(_start(group.first), [])
+        references = joint.get(_trained_on(group.first), [])
         if group.first.meta != JOINT and references:
             alike = [one for one in references if _budget(one.first) == _budget(group.first)]
             yield start_of(group.first), group, (alike or references)[0]
 
 
-def _start(cell: Cell) -> str:
-    """Return what tells a start from another, with every parameter of it."""
-    named = ("pretext.", "init.", "encoder.", "pretrain.budget")
+def _trained_on(cell: Cell) -> str:
+    """Return what tells a start from another, with every parameter of it, and what followed.
+
+    The two of a pair have the family of tasks, any auxiliary loss and the selection in common.
+    """
+    start = ("pretext.", "init.", "encoder.", "pretrain.budget")
+    named = (*start, "tasks.family", "auxiliary.", "selection")
     own = {name: value for name, value in cell.params.items() if name.startswith(named)}
-    return repr((cell.init, cell.pretext, cell.encoder, cell.norm, sorted(own.items())))
+    axes = (cell.init, cell.pretext, cell.encoder, cell.norm, cell.auxiliary)
+    return repr((*axes, sorted(own.items())))
 
 
 def _budget(cell: Cell) -> Json:
     return cell.params.get("metatrain.budget")
+
+
+def _unequal(one: Cell, other: Cell) -> tuple[int, int] | None:
+    """Return the images of both trainings, if they differ by more than whole steps explain."""
+    mine, theirs = _images(one), _images(other)
+    return (mine, theirs) if abs(mine - theirs) > ROUNDED * max(mine, theirs) else None
+
+
+def _images(cell: Cell) -> int:
+    return sum(int(cell.params.get(f"{kind}.examples", 0)) for kind in ("pretrain", "metatrain"))
 
 
 def start_of(cell: Cell) -> str:

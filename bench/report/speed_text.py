@@ -1,5 +1,6 @@
 """What a report says of held-out pretext tasks: the answer about pairs, tables, the method."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -26,7 +27,10 @@ def answer(blocks: Sequence[Block], plan: Plan) -> list[str]:
     """Say what meta-learning gains over joint training, for every start; nothing without pairs."""
     margin = float(plan.settings["margin"])
     said = []
-    for block in of_blocks(blocks):
+    chosen = of_blocks(blocks)
+    if not any(pairs(block, margin) for block in chosen):  # each row lacks a task of the mean
+        chosen = [block for block in blocks if block.held_out]
+    for block in chosen:
         found = pairs(block, margin)
         if found:
             said += [f"**{QUESTION}** ({words.escape(block.title)})", *_conclusion(found)]
@@ -39,13 +43,14 @@ def _conclusion(found: Sequence[Pair]) -> list[str]:
     last = max((steps for pair in found for steps, _ in pair.compared), default=0)
     if not last:
         return ["No row of a pair is done."]
-    said = []
+    said, known = [], Counter(map(_name, found))
     for measure in MEASURES:
         verdicts: dict[str, list[str]] = {}
         for pair in found:
             one = pair.compared[last, measure]
             word = GOES[one.verdict] if one.verdict else "no verdict"
-            verdicts.setdefault(word, []).append(_name(pair))
+            name = _name(pair) if known[_name(pair)] == 1 else words.escape(pair.group.variant)
+            verdicts.setdefault(word, []).append(name)
         parts = [f"**{word}** for {words.listing(names)}" for word, names in verdicts.items()]
         said.append(
             f"By {WORTH[measure].partition(' in ')[0]} after {_steps(last)}: {'; '.join(parts)}."
@@ -72,6 +77,9 @@ def _sentence(pair: Pair) -> str:
             if of == measure
         ]
         parts.append(f"{WORTH[measure]} {', '.join(shown)}")
+    if pair.images:
+        mine, theirs = pair.images
+        parts.append(f"**unequal training**, {mine:,} images against {theirs:,}")
     return f"{begin}: {'; '.join(parts)}."
 
 

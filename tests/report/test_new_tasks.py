@@ -117,6 +117,54 @@ def test_pairs_are_of_one_start(held: Make) -> None:
     }
 
 
+def with_another(held: Make, **params: object) -> list[Any]:
+    """Return the usual rows, and a second MAML from scratch, worse, with parameters of its own."""
+    methods = held().methods
+    (maml,) = [one for one in methods if one.label == "maml"]
+    return [*methods, replace(maml, label="maml 2", mean=0.5, params=params)]
+
+
+@pytest.mark.parametrize("name", ["tasks.family", "auxiliary.weight", "selection"])
+def test_pairs_are_of_rows_trained_on_the_same(held: Make, name: str) -> None:
+    """A row of another family, auxiliary loss or selection is not paired with joint training."""
+    mean = blocks(read_results(*held(methods=with_another(held, **{name: "other"})).build()))[0]
+    assert {one.group.variant for one in pairs(mean, 0.01)} == {"maml", "simclr + reptile"}
+
+
+def test_pairs_of_one_name_are_told_apart(held: Make) -> None:
+    """Where two rows of one algorithm have one start, the conclusion names them by their labels."""
+    plan, store = held(methods=with_another(held, order=1), seeds=5, episodes=200).build()
+    said = answer(blocks(read_results(plan, store)), plan)[1]
+    assert "**yes** for maml;" in said
+    assert "**no, it is worse** for reptile after simclr pre-training and maml 2." in said
+
+
+def test_pairs_that_are_in_no_mean_are_answered_for_each_task(held: Make) -> None:
+    """Where all pairs lack a task, as after pre-training on it, each of the others is answered."""
+    methods = [
+        one if one.meta == "none" else replace(one, trained_on="rotation") for one in held().methods
+    ]
+    plan, store = held(methods=methods).build()
+    said = answer(blocks(read_results(plan, store)), plan)
+    asked = [one for one in said if one.startswith("**Does")]
+    assert [("new jigsaw)" in one, "held out)" in one) for one in asked] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+@pytest.mark.parametrize(("images", "says"), [(4000, True), (9900, False)])
+def test_pairs_of_unequal_training_say_so(held: Make, images: int, says: bool) -> None:
+    """A pair whose rows passed different numbers of images is marked; whole steps do not count."""
+    methods = [
+        replace(one, params={"metatrain.examples": images if one.label == "maml" else 10_000})
+        for one in held().methods
+    ]
+    plan, store = held(methods=methods).build()
+    (said,) = [one for one in answer(blocks(read_results(plan, store)), plan) if "* From" in one]
+    assert ("; **unequal training**, 4,000 images against 10,000." in said) == says
+
+
 def test_pairs_are_compared_at_every_read_out_in_both_measures(held: Make) -> None:
     """After 1, 3 and 5 steps the paired differences are the crossed ones of these read-outs."""
     results = read_results(*held().build())
