@@ -66,16 +66,6 @@ def parameters_of(described: Mapping[str, Json]) -> dict[str, Json]:
     return {"weight": weight} | own
 
 
-def matches(described: Mapping[str, Json], asked: Choice) -> bool:
-    """Whether an auxiliary loss is the one asked for, in its weight and every given parameter."""
-    own, given = described["params"], asked.params
-    params = own["pretext"]["params"] | {"name": described["name"]}
-    return bool(
-        own["weight"] == given["weight"]
-        and all(params.get(key) == value for key, value in given["pretext"].items())
-    )
-
-
 def card_of(name: str, pretext: "AbstractPlugin", described: Mapping[str, Json]) -> dict[str, Json]:
     """Describe an auxiliary loss for the report; its source is the pretext's, and that of the sum.
 

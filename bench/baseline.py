@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from bench.auxiliary import matches
+from bench.catalogue import parameters
+from bench.cell import Json
 from bench.errors import UserError, suggest
 from bench.suite import Choice, Suite
 from bench.variant import Variant
@@ -71,13 +72,23 @@ def _is(variant: Variant, axis: str, choice: Choice) -> bool:
     described = variant.described(axis)
     if described is None or choice.name == "none":
         return (variant.names.get(axis, "none")) == choice.name
-    if axis == "auxiliary":
-        return matches(described, choice)
-    params = described["params"]
+    own = axis == "auxiliary"  # which has a weight beside a pretext's parameters
+    params = described["params"] if own else parameters(variant.plugins[axis])
     return bool(
         described["name"] == choice.name
-        and all(params.get(key) == value for key, value in choice.params.items())
+        and all(_holds(params.get(key), value) for key, value in choice.params.items())
     )
+
+
+def _holds(own: Json, asked: Json) -> bool:
+    """Whether a parameter is what a pattern asks for, in all that it says of nested plug-ins."""
+    if isinstance(own, list) and isinstance(asked, list):
+        return len(own) == len(asked) and all(map(_holds, own, asked))
+    if not isinstance(own, dict) or "params" not in own:
+        return bool(own == asked)
+    named = {"name": asked} if isinstance(asked, str) else dict(asked)
+    name = named.pop("name", None)
+    return name == own["name"] and all(_holds(own["params"].get(k), v) for k, v in named.items())
 
 
 def _usual_baseline(labels: str, variants: Sequence[Variant]) -> str:

@@ -97,6 +97,18 @@ def _summed(asked: Sequence[Combination], kept: Sequence[Variant]) -> Iterator[C
     """Spend the images of pre-training and of meta-training on meta-training alone."""
     for one, variant in zip(asked, kept, strict=True):
         if variant.phases == ("pretrain", "metatrain"):
-            images = sum(variant.images(phase) for phase in variant.phases)
             base = _taken(one, ("tasks", "auxiliary", "meta"))
-            yield replace(base, budget=Budget(metatrain_images=images), norm=one.norm)
+            yield replace(base, budget=_joined(variant), norm=one.norm)
+
+
+def _joined(variant: Variant) -> Budget:
+    """Join the images of both phases, but for those of an embedding that the tasks are made of.
+
+    It is trained for both rows; where the encoder starts from it, there is nothing to join.
+    """
+    embedding, images = variant.embedding, variant.images("metatrain")
+    if embedding is None:
+        return Budget(metatrain_images=images + variant.images("pretrain"))
+    if embedding.described("pretext") != variant.described("pretext"):
+        images += variant.images("pretrain")
+    return Budget(metatrain_images=images, pretrain_steps=embedding.steps("pretrain"))

@@ -257,6 +257,8 @@ def _params(variant: Variant, shots: int, specs: Mapping[str, StageSpec]) -> dic
         flat["embedding.budget"] = variant.embedding.asked_for("pretrain")
         spent = spec.inputs["budget"]
         flat |= {f"embedding.{key}": spent[key] for key in ("steps", "examples")}
+        if "embedding" in specs:
+            flat["embedding.batch"] = f"{variant.embedding.pretraining.batch_size}"
     if "metatrain" in specs:
         flat |= {f"task.{key}": value for key, value in specs["metatrain"].inputs["task"].items()}
         found = planned(variant, specs["metatrain"].inputs["task"]["ways"])

@@ -65,7 +65,7 @@ def _beside(variant: Variant, among: list[Variant]) -> str:
         for key, value in given["pretext"].items()
         if any(other.get(key) != value for other in others)
     }
-    words = [f"{key}={value}" for key, value in sorted(differing.items())]
+    words = [f"{key}={_written(value)}" for key, value in sorted(differing.items())]
     return " ".join(["auxiliary", name, str(float(given["weight"])), *words])
 
 
@@ -125,7 +125,7 @@ def _nested(pretext: Json, others: Sequence[Json]) -> list[str]:
     differing = {
         key: value for key, value in own.items() if any(o.get(key) != value for o in alike)
     }
-    return [own["name"], *(f"{key}={value}" for key, value in sorted(differing.items()))]
+    return [own["name"], *(f"{key}={_written(differing[key])}" for key in sorted(differing))]
 
 
 def _written(value: Json) -> str:

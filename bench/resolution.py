@@ -147,14 +147,19 @@ def _nonsense(init: str, pretext: str) -> str | None:
 
 
 def _labels(built: Mapping[str, "AbstractPlugin"]) -> Labels:
+    """Return the labels that plug-ins see; the pretext of an embedding hands on what it saw."""
     from bench.contract import AbstractPretext, AbstractSearch, AbstractTasks
 
-    tasks, pretext = built.get("tasks"), built.get("pretext")
+    tasks = built.get("tasks")
     if "init" in built or (isinstance(tasks, AbstractTasks) and tasks.uses_labels):
         return "train"
-    if not isinstance(pretext, AbstractPretext | AbstractSearch) or not pretext.validates:
-        return "none"
-    return "validation" if pretext.validates.classes == "labels" else "none"
+    pretexts = (built.get("pretext"), getattr(tasks, "pretext", None))
+    validated = [
+        one.validates.classes
+        for one in pretexts
+        if isinstance(one, AbstractPretext | AbstractSearch) and one.validates
+    ]
+    return "validation" if "labels" in validated else "none"
 
 
 def _most(labels: Sequence[Labels]) -> Labels:

@@ -9,7 +9,7 @@ from bench.suite import Suite
 from bench.variant import Variant
 
 if TYPE_CHECKING:
-    from bench.contract import TaskShape
+    from bench.contract import TaskShape, Validation
 
 Lacking = tuple[str, str, str]  # what a selection asks for, what is there, what would work
 
@@ -40,7 +40,9 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
                     f"batch_size {one.batch_size}, but {data} has {sum(train)} training examples",
                     f"Use {{name: {name}, batch_size: {sum(train)}}} or less.",
                 )
-    _refuse_validation(variant)
+    for part in (variant, variant.embedding):
+        if part and part.validates:
+            _refuse_validation(part, part.validates)
     if "tasks" in variant.plugins:
         _refuse_tasks(variant, suite, train)
     _refuse_selection(variant, suite)
@@ -149,11 +151,9 @@ def _fewer_ways(variant: Variant, shape: "TaskShape", most: int) -> str:
     return f"ways: {most}" if declined else tasks
 
 
-def _refuse_validation(variant: Variant) -> None:
+def _refuse_validation(variant: Variant, asked: "Validation") -> None:
     """Check the episodes that a pretext learns from or is chosen by against the split."""
-    asked, data, val = variant.validates, variant.names["data"], variant.facts.counts["val"]
-    if asked is None:
-        return
+    data, val = variant.names["data"], variant.facts.counts["val"]
     needed, ways = asked.shape.shots + asked.shape.queries, asked.shape.ways
     lacking = {
         "instances": ways > sum(val),

@@ -45,6 +45,7 @@ META = "meta: {name: protonet, task_ways: 3, task_shots: 1, task_queries: 2, tas
 CPU = torch.device("cpu")
 SIMCLR = "{name: simclr, batch_size: 8}"
 ROTATION = "{name: rotation, batch_size: 8}"
+LEARNED = f"{{name: mixture, members: [{ROTATION}, {SIMCLR}], weights: learned, outer: labels}}"
 UNTRAINED = f"{META}tasks: {{name: clusters, pretext: none, k: 7}}\n"
 BOTH = f"{META}pretext: {ROTATION}\ntasks: {{name: clusters, pretext: {SIMCLR}, k: 6}}\n"
 PlanOf = Callable[[str], Plan]
@@ -139,7 +140,9 @@ def test_rows_are_called_by_pretext_and_k(plan_of: PlanOf) -> None:
     plan = plan_of(
         f"{META}grid:\n  tasks: [labels, {{name: clusters, pretext: none, k: 9}},"
         f" {{name: clusters, pretext: {SIMCLR}, k: 7}}, {{name: clusters, pretext: none, k: 7}},"
-        " {name: clusters, pretext: simclr, k: 7}]\n"
+        " {name: clusters, pretext: simclr, k: 7},"
+        " {name: clusters, pretext: {name: mixture, members: [rotation, simclr]}, k: 7},"
+        " {name: clusters, pretext: {name: mixture, members: [rotation, jigsaw]}, k: 7}]\n"
     )
     names = [name for name in dict.fromkeys(cell.variant for cell in plan.cells)]
     assert names == [
@@ -148,6 +151,8 @@ def test_rows_are_called_by_pretext_and_k(plan_of: PlanOf) -> None:
         "none + protonet (clusters simclr batch_size=8 k=7)",
         "none + protonet (clusters none k=7)",
         "none + protonet (clusters simclr k=7)",
+        "none + protonet (clusters mixture members=rotation+simclr k=7)",
+        "none + protonet (clusters mixture members=rotation+jigsaw k=7)",
         "random_init",
     ]
 
@@ -158,14 +163,51 @@ REFUSED = [
     ("{name: clusters, pretext: {name: simclr, batch_size: 9999}, k: 9}", "batch_size 9999, but"),
     ("{name: clusters, k: 9}", "needs the parameter 'pretext'"),
     ("{name: clusters, pretext: nothing}", "no pretext is named 'nothing'"),
+    ("{name: clusters, pretext: none, k: 9, queries: 2800}", "of 8403 different examples"),
+    (
+        f"{{name: clusters, k: 9, pretext: {LEARNED[:-1]}, outer_ways: 900}}}}",
+        "validation episodes of 900 labels",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("tasks", "told"), REFUSED)
 def test_what_cannot_be_clustered_is_refused(plan_of: PlanOf, tasks: str, told: str) -> None:
-    """Too few clusters for a task, more than examples, a batch beyond the split, no pretext."""
+    """Too few clusters for a task, more than examples, a batch beyond the split, no pretext.
+
+    So are tasks that the split cannot fill, and validation episodes of an embedding.
+    """
     with pytest.raises(UserError, match=told):
         plan_of(f"{META}tasks: {tasks}\n")
+
+
+@pytest.mark.parametrize(
+    ("outer", "labels"), [("labels", "validation"), ("clusters", "none"), ("instances", "none")]
+)
+def test_a_row_saw_the_labels_of_its_embedding(plan_of: PlanOf, outer: str, labels: str) -> None:
+    """An embedding that validates on true classes makes its row one that saw them."""
+    learned = LEARNED.replace("outer: labels", f"outer: {outer}")
+    assert first(plan_of(f"{META}tasks: {{name: clusters, pretext: {learned}}}\n")).labels == labels
+
+
+@pytest.mark.parametrize("start", [ROTATION, SIMCLR])
+def test_the_summed_control_passes_the_images_of_its_row(plan_of: PlanOf, start: str) -> None:
+    """It needs the embedding too: the same stage, whose images are no longer there to spend."""
+    text = BOTH.replace(f"pretext: {ROTATION}", f"pretext: {start}", 1)
+    plan = plan_of(f"{text}controls: [scratch_summed]\n")
+    row, control = (one for one in plan.cells if one.control != "random_init")
+    assert (control.control, control.pretext) == ("scratch_summed", "none")
+    assert control.stages["cluster"] == row.stages["cluster"]
+    passed = [
+        sum(
+            plan.stages[key].inputs["budget"]["examples"]
+            for role, key in one.stages.items()
+            if role != "evaluate"
+        )
+        for one in (row, control)
+    ]
+    of_a_step = 2 * 3 * (1 + 2)
+    assert 0 <= passed[0] - passed[1] < of_a_step
 
 
 @pytest.mark.parametrize(
@@ -399,11 +441,11 @@ def test_small_clusters_are_left_out() -> None:
 
 
 def test_too_few_clusters_fail_the_training(plan_of: PlanOf, place: Place) -> None:
-    """A training whose tasks no cluster can fill says so; the clusters are kept."""
-    text = f"{META}tasks: {{name: clusters, pretext: none, k: 7, queries: 8000}}\n"
+    """A training whose tasks too few clusters can fill says so; the clusters are kept."""
+    text = f"{META}tasks: {{name: clusters, pretext: none, k: 7, queries: 2700}}\n"
     specs = stages(plan_of(text))
     perform(specs["cluster"], place)
-    with pytest.raises(ValueError, match=r"only 0 of 7 clusters .* hold 8001 examples"):
+    with pytest.raises(ValueError, match=r"only [012] of 7 clusters .* hold 2701 examples"):
         perform(specs["metatrain"], place)
     assert place.store.has("cluster", specs["cluster"].key)
 
@@ -417,6 +459,8 @@ def test_results_and_mirror_know_the_embedding(plan_of: PlanOf, place: Place) ->
     specs, cell = stages(plan), first(plan)
     for spec in specs.values():
         perform(spec, place)
+    batches = {role: cell.params[f"{role}.batch"] for role in ("pretrain", "embedding")}
+    assert batches == {"pretrain": "8", "embedding": "8"}
     manifests = {role: place.store.manifest(spec.kind, spec.key) for role, spec in specs.items()}
     (found,) = [one for one in read_results(plan, place.store).cells if one.cell == cell]
     below = [one for role, one in manifests.items() if role != "evaluate"]

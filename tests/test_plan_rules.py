@@ -253,6 +253,33 @@ def test_a_pattern_means_the_suite_s_own_rows(plan_of: PlanOf) -> None:
     assert plan_of(only).settings["baseline"]["train"] == "rotation + protonet"
 
 
+NESTED = [
+    "{tasks: {name: clusters, pretext: {name: simclr, temperature: 0.1}}}",
+    "{pretext: {name: mixture, members: [rotation, simclr]}}",
+    "{pretext: {name: mixture, members: [{name: rotation, angles: 8}, simclr], outer: instances}}",
+    "{auxiliary: {pretext: {name: mixture, members: [rotation, simclr]}, weight: 0.5}}",
+]
+
+
+@pytest.mark.parametrize("pattern", NESTED)
+def test_a_pattern_reaches_into_nested_plugins(plan_of: PlanOf, pattern: str) -> None:
+    """It names them, in part or in whole; a field that keys leave out can be asked for too."""
+    rows = [
+        "tasks: {name: clusters, k: 30, pretext: {name: simclr, temperature: 0.1}}",
+        "tasks: {name: clusters, k: 30, pretext: {name: simclr, temperature: 0.2}}",
+        "pretext: {name: mixture, members: [{name: rotation, angles: 8}, simclr]}",
+        "pretext: {name: mixture, members: [rotation, position]}",
+        "auxiliary: {pretext: {name: mixture, members: [rotation, simclr]}, weight: 0.5}",
+        "auxiliary: {pretext: {name: mixture, members: [position, simclr]}, weight: 0.5}",
+    ]
+    variants = "".join(f"  - {{label: row {n}, {row}}}\n" for n, row in enumerate(rows))
+    plan = plan_of(f"meta: protonet\nvariants:\n{variants}baseline: {pattern}\n")
+    axis = pattern[1 : pattern.index(":")]
+    wanted = next(n for n, row in enumerate(rows) if row.startswith(axis))
+    assert f"row {wanted}" in plan.settings["baseline"].values()
+    assert len(plan.settings["baseline"]) > 1
+
+
 BAD_BASELINES = [
     ("baseline: {meta: reptile}", ":6: baseline: this baseline matches no variant."),
     ("baseline: {meta: maml}", "matches several variants, none + maml, rotation + maml."),

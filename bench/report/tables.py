@@ -6,7 +6,7 @@ from statistics import fmean, median
 
 import pandas as pd
 
-from bench.cell import TRAINED, Cell
+from bench.cell import ROLES, Cell
 from bench.report import words
 from bench.report.comparison import Block, Comparison, Row, is_floor
 from bench.report.reproduction import Beside
@@ -108,8 +108,8 @@ def _batches(cell: Cell) -> str:
 
     Of meta-training they are tasks x images of a task; views and inner steps are no images.
     """
-    batches = {kind: cell.params.get(f"{kind}.batch") for kind in TRAINED}
-    return ", ".join(f"{kind} {batch}" for kind, batch in batches.items() if batch)
+    batches = {role: cell.params.get(f"{role}.batch") for role in ROLES}
+    return ", ".join(f"{role} {batch}" for role, batch in batches.items() if batch)
 
 
 def _numbers(row: Row, results: Results) -> dict[str, object]:

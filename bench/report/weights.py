@@ -49,10 +49,12 @@ def _panels(results: Results) -> dict[str, list[Manifest]]:
     several = len({one.cell.data for one in results.cells}) > 1
     found: dict[str, dict[str, Manifest]] = {}
     for one in results.cells:
-        key = one.cell.stages.get("pretrain", "")
-        if _weights(results.manifests.get(key)):
-            title = one.cell.variant + (f" ({one.cell.data})" if several else "")
-            found.setdefault(title, {})[key] = results.manifests[key]
+        for role in ("pretrain", "embedding"):
+            key = one.cell.stages.get(role, "")
+            if _weights(results.manifests.get(key)):
+                title = one.cell.variant + (f" ({one.cell.data})" if several else "")
+                title += ", embedding" if role == "embedding" else ""
+                found.setdefault(title, {})[key] = results.manifests[key]
     owners: dict[tuple[str, ...], list[str]] = {}
     for title, manifests in found.items():
         owners.setdefault(tuple(manifests), []).append(title)

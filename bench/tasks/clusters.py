@@ -44,6 +44,10 @@ class Clusters(AbstractClustered):
         """Where the embedding's pretext declines, so do its clusters."""
         return self.pretext.declines(setting) if self.pretext else None
 
+    def examples_needed(self, shape: TaskShape) -> int:
+        """Each is of one cluster, and drawn once."""
+        return shape.num_support + shape.num_queries
+
     def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
         """Draw a partition, clusters of it, then different examples of each."""
         partitions = source.clusters()

@@ -143,7 +143,7 @@ def test_a_budget_other_than_the_baseline_s_is_marked(synthetic: Make) -> None:
 def test_batches_stand_beside_the_images_seen(synthetic: Make) -> None:
     """The cost table says what a step of each training is given; older plans do not know."""
     floor, protonet, *_ = synthetic().methods
-    batches = {"pretrain.batch": "64", "metatrain.batch": "4 x 80"}
+    batches = {"pretrain.batch": "64", "embedding.batch": "16", "metatrain.batch": "4 x 80"}
     methods = (floor, protonet, replace(protonet, label="both", params=batches))
     results = read_results(*synthetic(methods=methods).build())
     table = cost_table(blocks(results)[0], results)
@@ -151,9 +151,9 @@ def test_batches_stand_beside_the_images_seen(synthetic: Make) -> None:
     assert shown == {
         "random_init": "",
         "none + protonet": "",
-        "both": "pretrain 64, metatrain 4 x 80",
+        "both": "pretrain 64, embedding 16, metatrain 4 x 80",
     }
-    assert "| pretrain 64, metatrain 4 x 80 |" in table.markdown
+    assert "| pretrain 64, embedding 16, metatrain 4 x 80 |" in table.markdown
 
 
 def test_rows_that_start_from_a_file_are_marked(synthetic: Make) -> None:

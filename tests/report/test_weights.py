@@ -44,6 +44,27 @@ def test_rows_that_share_a_training_share_its_panel(synthetic: Make) -> None:
     assert _weights(next(iter(found.values()))[0]) == ["rotation", "simclr"]
 
 
+def test_an_embedding_has_a_panel_of_its_own(synthetic: Make) -> None:
+    """What learns the weights of an embedding is shown apart from what its row starts from."""
+    results = results_with(synthetic, {"rotation": 0.1, "simclr": 0.9})
+    pretrain = {
+        one.cell.seed: one.cell.stages["pretrain"]
+        for one in results.cells
+        if "pretrain" in one.cell.stages
+    }
+    cells = [
+        replace(one, cell=replace(one.cell, stages={**both, "embedding": pretrain[one.cell.seed]}))
+        if one.cell.variant == "none + protonet"
+        else one
+        for one in results.cells
+        for both in [one.cell.stages]
+    ]
+    found = _panels(replace(results, cells=tuple(cells)))
+    assert {title: len(manifests) for title, manifests in found.items()} == {
+        "none + protonet, embedding; simclr + maml; simclr + none": 3
+    }
+
+
 def test_the_figure_draws_every_member(synthetic: Make) -> None:
     """Each member has its colour, at GitHub's width, and words stand in for the picture."""
     picture = weights_figure(results_with(synthetic, {"rotation": 0.1, "simclr": 0.9}))
