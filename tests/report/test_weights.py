@@ -53,11 +53,15 @@ def test_an_embedding_has_a_panel_of_its_own(synthetic: Make) -> None:
         if "pretrain" in one.cell.stages
     }
     cells = [
-        replace(one, cell=replace(one.cell, stages=both | {"embedding": pretrain[one.cell.seed]}))
+        replace(
+            one,
+            cell=replace(
+                one.cell, stages={**one.cell.stages, "embedding": pretrain[one.cell.seed]}
+            ),
+        )
         if one.cell.variant == "none + protonet"
         else one
         for one in results.cells
-        for both in [one.cell.stages]
     ]
     found = _panels(replace(results, cells=tuple(cells)))
     assert {title: len(manifests) for title, manifests in found.items()} == {
