@@ -26,7 +26,8 @@ def probability(counts: tuple[int, ...], ways: int) -> float:
 def planned(variant: Variant, ways: int) -> float | None:
     """Return how probably two ways of a task are of one true class; None where labels tell.
 
-    Of clusters it is that of pure ones, spread evenly over the classes.
+    Of clusters it is that of pure ones, spread evenly over the classes; None too where they are
+    fewer than the classes, since then they cannot all be pure.
     """
     from bench.contract import AbstractTasks
 
@@ -34,6 +35,8 @@ def planned(variant: Variant, ways: int) -> float | None:
     if not isinstance(tasks, AbstractTasks) or not tasks.guesses_classes:
         return None
     if variant.clustered:
+        if variant.clustered.k < len(counts):
+            return None
         each, more = divmod(variant.clustered.k, len(counts))
         counts = (each + 1,) * more + (each,) * (len(counts) - more)
     return probability(counts, ways) if ways <= sum(counts) else None
@@ -47,7 +50,14 @@ def warnings(variants: Sequence[Variant], shots: int) -> list[str]:
         found = None if one.beside else planned(one, ways)
         if found is not None:
             lines.append(f"{one.label}: {_told(one, ways, found)}")
+        elif one.clustered and not one.beside:
+            lines.append(f"{one.label}: {_mixed(one, one.clustered.k)}")
     return lines
+
+
+def _mixed(variant: Variant, k: int) -> str:
+    classes = len(variant.facts.counts["train"])
+    return f"{k} clusters for {classes} training classes: they cannot all be pure"
 
 
 def _told(variant: Variant, ways: int, found: float) -> str:
