@@ -109,15 +109,22 @@ def prototypes(z_SD: Tensor, y_S: Tensor, classes: int) -> Tensor:
     return members_NS @ z_SD / members_NS.sum(1, keepdim=True).clamp(min=1)
 
 
-def prototypical_loss(encode: Callable[[Tensor], Tensor], task: Task) -> Tensor:
-    """Return the cross-entropy of the queries by minus the squared distances to the prototypes.
+def prototypical_scores(
+    support_SD: Tensor, support_y: Tensor, query_QD: Tensor, ways: int
+) -> Tensor:
+    """Return minus the squared distance of each query to each prototype [Q, N].
 
-    Snell, Swersky and Zemel (2017), arXiv:1703.05175, equation 2; all examples are one batch.
+    Snell, Swersky and Zemel (2017), arXiv:1703.05175, equation 2.
     """
+    prototypes_ND = prototypes(support_SD, support_y, ways)
+    return -(query_QD.unsqueeze(1) - prototypes_ND).square().sum(2)
+
+
+def prototypical_loss(encode: Callable[[Tensor], Tensor], task: Task) -> Tensor:
+    """Return the cross-entropy of the queries by their prototypical scores, all as one batch."""
     z_BD = encode(torch.cat([task.support_x, task.query_x]))
     support_SD, query_QD = z_BD[: len(task.support_x)], z_BD[len(task.support_x) :]
-    prototypes_ND = prototypes(support_SD, task.support_y, task.ways)
-    scores_QN = -(query_QD.unsqueeze(1) - prototypes_ND).square().sum(2)
+    scores_QN = prototypical_scores(support_SD, task.support_y, query_QD, task.ways)
     return F.cross_entropy(scores_QN, task.query_y)
 
 

@@ -93,6 +93,30 @@ def test_the_readme_s_accuracies_are_those_of_its_reports() -> None:
         assert [f"{100 * means[shots]:.1f}" for shots in (1, 5)] == own, folder
 
 
+def test_what_the_readme_says_was_answered_stands_in_its_reports() -> None:
+    """Differences and verdicts of held-out and learned pretexts are those of the reports."""
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    name = "pairs-glyphs-4way-5shot-new-tasks-mean-of-5.csv"
+    pairs = pd.read_csv(ROOT / "reports/new_pretext" / name).query("steps == 10")
+    found = pairs.set_index("variant")
+    points = found.filter(regex="accuracy_difference").mul(-100).round(1)
+    for label, words in (
+        ("maml", "MAML is {} points [{}, {}]"),
+        ("reptile", "Reptile {} [{}, {}]"),
+    ):
+        mean, low, high = points.loc[label]  # behind is the other way about
+        assert words.format(mean, high, low) in readme
+        assert found.loc[label, "accuracy_verdict"] == "worse"
+        assert found.loc[f"simclr + {label}", "accuracy_verdict"] == "undecided"
+
+    for shots, best in ((1, "undecided"), (5, "worse")):
+        path = f"reports/learned_pretext/accuracy-glyphs-5way-{shots}shot.csv"
+        verdicts = pd.read_csv(ROOT / path).set_index("variant")["baseline_verdict"]
+        rows = ["learned (instances)", "learned (clusters)", "random search"]
+        assert set(verdicts[rows]) == {"undecided"}
+        assert verdicts["best single"] == best
+
+
 def test_every_plug_in_is_in_the_docs() -> None:
     """A method that a suite can name stands in the page on suites or on data."""
     from bench.catalogue import KINDS, entries

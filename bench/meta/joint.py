@@ -32,7 +32,7 @@ from bench.contract import (
     TaskShape,
     Tensors,
 )
-from bench.inner import prototypes
+from bench.inner import prototypical_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +89,7 @@ class Joint(AbstractMetaTrained):
     def predict(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
         """Return minus the squared distance of each query to each prototype."""
         support_SD, query_QD = learner.embed_both(params, task.support_x, task.query_x)
-        means_ND = prototypes(support_SD, task.support_y, task.ways)
-        return -(query_QD.unsqueeze(1) - means_ND).square().sum(2)
+        return prototypical_scores(support_SD, task.support_y, query_QD, task.ways)
 
     def examples_per_task(self, shape: TaskShape, norm: Norm) -> int:
         """Support and queries, once."""

@@ -19,7 +19,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from bench.contract import AbstractLearner, Norm, Task, Tensors
-from bench.inner import WEIGHT, own_scores, prototype_tuning, prototypes
+from bench.inner import WEIGHT, own_scores, prototype_tuning, prototypical_scores
 from bench.schemes import AbstractComputedHead
 
 
@@ -63,5 +63,4 @@ class Protonet(AbstractComputedHead):
         support_SD, query_QD = learner.embed_both(params, task.support_x, task.query_x)
         if WEIGHT in params:
             return own_scores(params, query_QD)[:, : task.ways]
-        prototypes_ND = prototypes(support_SD, task.support_y, task.ways)
-        return -(query_QD.unsqueeze(1) - prototypes_ND).square().sum(2)
+        return prototypical_scores(support_SD, task.support_y, query_QD, task.ways)

@@ -112,8 +112,12 @@ def pairs_table(block: Block, plan: Plan) -> Table | None:
             rows.append([*names, str(steps), *shown])
             numbers.append(
                 {"start": pair.start, "variant": names[0], "joint": names[1], "steps": steps}
-                | comparison_columns("accuracy", own["accuracy"])
-                | comparison_columns("loss", own["loss"])
+                | {
+                    column: value
+                    for measure, one in own.items()
+                    for column, value in comparison_columns(measure, one).items()
+                    if column != measure  # the reference, which stands under joint
+                }
             )
     header = ["variant", "minus", "steps", "accuracy (points)", "verdict", "loss (nats)", "verdict"]
     return Table(

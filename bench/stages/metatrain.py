@@ -44,7 +44,6 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
     assert isinstance(tasks, AbstractTasks)
     part = read_part(inputs["data"])
     policy = augmentation(inputs["augment"]) if tasks.augments else None
-    source = Source(part, policy, place.device, labels=tasks.uses_labels)
     shape = TaskShape(**inputs["task"])
     groups = _clusters(tasks, shape, inputs, place) if isinstance(tasks, AbstractClustered) else []
     source = Source(part, policy, place.device, labels=tasks.uses_labels, clusters=groups)
