@@ -85,7 +85,7 @@ class _Norm(nn.Module):
 def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Scale and shift each channel: batch norm by mean 0 and variance 1 does it in one pass."""
     zero = torch.zeros(x.shape[1], dtype=x.dtype, device=x.device)
-    # By the operator: torch.nn.functional refuses an epsilon of 0 before torch 2.12 or so.
+    # By the operator: torch.nn.functional refused an epsilon of 0 in torch 2.11.
     return torch.batch_norm(
         x, scale, shift, zero, zero + 1, False, 0.0, 0.0, torch.backends.cudnn.enabled
     )
