@@ -67,7 +67,7 @@ def describe(spec: StageSpec) -> str:
     inputs = spec.inputs
     words: list[str] = [spec.kind]
     prefixes = {"tasks": "on ", "auxiliary": "beside ", "member": "on new "}
-    for role in ("pretext", "meta", "tasks", "auxiliary", "member"):
+    for role in ("init", "pretext", "meta", "tasks", "auxiliary", "member"):
         plugin = inputs.get(role)
         if plugin is not None and plugin["name"] != "none":
             words.append(f"{prefixes.get(role, '')}{plugin['name']}")

@@ -105,7 +105,7 @@ def test_joint_pretexts_trains_on_the_pretexts_of_the_suite(plan_of: PlanOf) -> 
     members = cell.params["pretext.members"]
     assert [one["name"] for one in members] == ["rotation", "simclr"]
     assert members[1]["params"]["temperature"] == 0.2
-    assert cell.params["pretext.weights"] is None
+    assert cell.params["pretext.weights"] == "uniform"
 
 
 def test_scratch_summed_spends_both_budgets_on_meta_training(plan_of: PlanOf) -> None:

@@ -57,7 +57,9 @@ def mixture_of(**params: Json) -> Mixture:
     return made
 
 
-@pytest.mark.parametrize(("weights", "factors"), [(None, (0.5, 0.5)), ([2.0, 0.25], (2.0, 0.25))])
+@pytest.mark.parametrize(
+    ("weights", "factors"), [("uniform", (0.5, 0.5)), ([2.0, 0.25], (2.0, 0.25))]
+)
 def test_the_loss_is_the_weighted_sum_of_the_members(
     weights: Json, factors: tuple[float, float]
 ) -> None:

@@ -256,6 +256,7 @@ def test_a_pattern_means_the_suite_s_own_rows(plan_of: PlanOf) -> None:
 NESTED = [
     "{tasks: {name: clusters, pretext: {name: simclr, temperature: 0.1}}}",
     "{pretext: {name: mixture, members: [rotation, simclr]}}",
+    "{pretext: {name: mixture, weights: uniform}}",
     "{pretext: {name: mixture, members: [{name: rotation, angles: 8}, simclr], outer: instances}}",
     "{auxiliary: {pretext: {name: mixture, members: [rotation, simclr]}, weight: 0.5}}",
 ]
@@ -268,7 +269,7 @@ def test_a_pattern_reaches_into_nested_plugins(plan_of: PlanOf, pattern: str) ->
         "tasks: {name: clusters, k: 30, pretext: {name: simclr, temperature: 0.1}}",
         "tasks: {name: clusters, k: 30, pretext: {name: simclr, temperature: 0.2}}",
         "pretext: {name: mixture, members: [{name: rotation, angles: 8}, simclr]}",
-        "pretext: {name: mixture, members: [rotation, position]}",
+        "pretext: {name: mixture, members: [rotation, position], weights: [1.0, 2.0]}",
         "auxiliary: {pretext: {name: mixture, members: [rotation, simclr]}, weight: 0.5}",
         "auxiliary: {pretext: {name: mixture, members: [position, simclr]}, weight: 0.5}",
     ]

@@ -112,6 +112,8 @@ def test_a_stage_is_described_by_what_it_does() -> None:
     assert (
         describe(StageSpec(kind="metatrain", inputs=meta)) == "metatrain maml on instances seed 1"
     )
+    init = {"init": {"name": "supervised"}, "pretext": None, "seed": 0}
+    assert describe(StageSpec(kind="pretrain", inputs=init)) == "pretrain supervised seed 0"
     assert describe(StageSpec(kind="evaluate", inputs={"needs": {}})) == "evaluate"
 
 

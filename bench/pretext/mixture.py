@@ -23,7 +23,6 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import (
-    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -47,19 +46,6 @@ from bench.contract import (
 from bench.inner import BETA1, adam, prototypical_loss
 
 
-def _uniform_is_none(
-    value: tuple[float, ...] | Literal["uniform", "learned"] | None,
-) -> tuple[float, ...] | Literal["learned"] | None:
-    """Give the word and its absence one key."""
-    return None if value == "uniform" else value
-
-
-Weights = Annotated[
-    tuple[PositiveFloat, ...] | Literal["uniform", "learned"] | None,
-    AfterValidator(_uniform_is_none),
-]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Mixture(AbstractPretext):
     """Learn several pretext tasks at once, by the weighted sum of their losses.
@@ -71,7 +57,7 @@ class Mixture(AbstractPretext):
     reference: ClassVar[str] = "arXiv:1708.07860"
     revision: ClassVar[int] = 2
     members: Annotated[tuple[Pretext, ...], Field(min_length=2)]  # names, or names and parameters
-    weights: Weights = None  # numbers, uniform (None: 1 / members for each), or learned
+    weights: tuple[PositiveFloat, ...] | Literal["uniform", "learned"] = "uniform"  # 1 / members
     rate: PositiveFloat = 1e-3  # Adam, as the members have it; of the hypergradient's step too
     batch_size: AtLeastTwo = 64  # of all members, whatever their own
     outer: Literal["instances", "clusters", "labels"] = "instances"  # the validation episodes'
@@ -195,7 +181,7 @@ class Mixture(AbstractPretext):
         """Return the members' weights [K]."""
         if self.weights == "learned":
             return state["logits"].softmax(0)
-        if self.weights is None:
+        if self.weights == "uniform":
             return torch.zeros_like(state["scale"]).softmax(0)
         return state["scale"].new_tensor(self.weights)
 
