@@ -25,7 +25,7 @@ from bench.stages.engine import TASKS_AT_ONCE, Learner, channels_last, over_task
 from bench.stages.model import assemble
 from bench.stages.network import Network
 from bench.stages.observed import collisions
-from bench.stages.place import Place, Result
+from bench.stages.place import Clock, Place, Result
 from bench.stages.selection import Loss, snapshots
 from bench.stages.source import Members, Source, augmentation, read_part
 from bench.stages.streams import generator, seed_default
@@ -118,7 +118,9 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
     done = train(spec, place, meta, first.params, carried, step, kept)
     done.carried = _buffers(done.carried)
     if "running_statistics" in inputs:
+        clock = Clock(done.seconds)
         done.carried = _running_statistics(model.network, done, source, spec, place)
+        done.seconds = clock.seconds()
     weights = without({**done.params, **done.carried})
     result = trained(spec, place, done, weights, first.num_parameters)
     facts: dict[str, Json] = {"clusters": [len(counts) for _, counts in groups]} if groups else {}
