@@ -116,6 +116,19 @@ def test_what_the_readme_says_was_answered_stands_in_its_reports() -> None:
         assert set(verdicts[rows]) == {"undecided"}
         assert verdicts["best single"] == best
 
+    folder = readme.partition("[On Omniglot](")[2].partition("/index.md")[0]
+    cells = pd.read_csv(ROOT / folder / "cells.csv").set_index(["variant", "shots"]).accuracy
+    for label, words in (
+        ("ProtoCLR", "ProtoCLR {} / {} %"),
+        ("UMTRA", "UMTRA {} / {} % with transductive"),
+        ("UMTRA, support statistics", "and {} / {} % without"),
+        ("CACTUs-MAML", "CACTUs-MAML {} / {} %"),
+        ("SimCLR", "SimCLR {} / {} %"),
+        ("ProtoNet", "ProtoNet {} / {} %"),
+        ("supervised_logistic", "supervised pre-training {} / {} %"),
+    ):
+        assert words.format(*(f"{100 * cells[label, shots]:.1f}" for shots in (1, 5))) in readme
+
 
 def test_every_plug_in_is_in_the_docs() -> None:
     """A method that a suite can name stands in the page on suites or on data."""
