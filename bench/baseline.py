@@ -9,8 +9,12 @@ from bench.suite import Choice, Suite
 from bench.variant import Variant
 
 
-def choose_baselines(suite: Suite, variants: Sequence[Variant]) -> tuple[dict[str, str], list[str]]:
+def choose_baselines(
+    suite: Suite, variants: Sequence[Variant], dropped: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
     """Return each class of labels' baseline, and a note for each that the suite left open.
+
+    ``dropped``: why, for each row that the plan is without.
 
     Raises:
         UserError: a pattern matches no variant or several, or one of another class of labels.
@@ -18,11 +22,12 @@ def choose_baselines(suite: Suite, variants: Sequence[Variant]) -> tuple[dict[st
     classes = list(dict.fromkeys(one.labels for one in variants))
     found: dict[str, str] = {}
     for labels, pattern in suite.baseline.items():
-        label = _match(pattern, suite.baseline_where[labels], variants, labels)
+        where = suite.baseline_where[labels]
+        label = _match(pattern, where, variants, labels, dropped)
         own = next(one.labels for one in variants if one.label == label)
         if labels not in ("*", own):
             raise UserError(
-                suite.baseline_where[labels],
+                where,
                 f"the baseline of the class {labels!r} is {label!r}, which saw labels: {own}",
                 f"Name a variant of that class: {_of_class(variants, labels) or 'there is none'}.",
             )
@@ -42,7 +47,11 @@ def _of_class(variants: Sequence[Variant], labels: str) -> str:
 
 
 def _match(
-    pattern: str | Mapping[str, Choice], where: str, variants: Sequence[Variant], labels: str
+    pattern: str | Mapping[str, Choice],
+    where: str,
+    variants: Sequence[Variant],
+    labels: str,
+    dropped: Mapping[str, str],
 ) -> str:
     """Return the one label that a baseline's pattern matches."""
     if isinstance(pattern, str):
@@ -59,6 +68,9 @@ def _match(
         own = [one for one in rows if not one.added]  # a control only where no line of the suite is
         matching = {one.label for one in own or rows}
         works = f"Variants: {', '.join(dict.fromkeys(one.label for one in variants))}."
+    if not matching and isinstance(pattern, str) and pattern in dropped:
+        found = f"this baseline was dropped: {dropped[pattern]}"
+        raise UserError(where, found, "Name another row.")
     if len(matching) != 1:
         shown = "no variant" if not matching else f"several variants, {', '.join(sorted(matching))}"
         raise UserError(where, f"this baseline matches {shown}", works)

@@ -72,7 +72,25 @@ def settings_of(suite: Suite) -> dict[str, Json]:
         {"title": one.title, "tested": one.tested, "members": list(one.members)}
         for one in suite.held_out
     ]
-    return {"held_out": held, "rates": list(suite.evaluate.rates)} if held else {}
+    if not held:
+        return {}
+    evaluate = suite.evaluate
+    return {
+        "held_out": held,
+        "rates": list(evaluate.rates),
+        "rate_tasks": evaluate.rate_tasks,
+    }
+
+
+def unheard(suite: Suite) -> list[str]:
+    """Say where a rate is chosen on fewer tasks than members of the family are left."""
+    if not suite.held_out:
+        return []
+    most = len(_family(suite)) - min(len(held.members) for held in suite.held_out)
+    tasks = suite.evaluate.rate_tasks
+    if tasks >= most:
+        return []
+    return [f"rate_tasks: {tasks} for {most} members that are left: some have no say in the rate"]
 
 
 def rows_of(

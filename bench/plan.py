@@ -16,7 +16,15 @@ from bench.errors import UserError, suggest
 from bench.graph import path_of, readouts
 from bench.inductive import with_inductive
 from bench.naming import label_all
-from bench.new_tasks import ALL_ALIKE, members_of, rows_of, same_numbers, settings_of, tested_alike
+from bench.new_tasks import (
+    ALL_ALIKE,
+    members_of,
+    rows_of,
+    same_numbers,
+    settings_of,
+    tested_alike,
+    unheard,
+)
 from bench.resolution import FactsOf, resolve
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
@@ -92,7 +100,8 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
             variants, a baseline that matches no variant or several.
     """
     variants, dropped = _variants(suite, facts_of)
-    baseline, warnings = choose_baselines(suite, variants)
+    reasons = {one.variant: one.reason for one in dropped}
+    baseline, warnings = choose_baselines(suite, variants, reasons)
     variants = _only(suite, variants, set(baseline.values()))
     rows, without = rows_of(suite, variants)
     dropped += [Dropped(variant=row, reason=reason) for row, reason in without]
@@ -114,6 +123,7 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
             *_notes(suite, variants),
             *collisions.warnings(variants, suite.shots[0]),
             *same_numbers(cells),
+            *unheard(suite),
         ),
         settings=_settings(suite, variants, baseline),
         cards=_cards(suite, variants),

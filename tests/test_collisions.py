@@ -131,19 +131,29 @@ def test_random_clusters_collide_as_images_do() -> None:
     assert found["share"] == pytest.approx(probability((30,) * 12, 4), abs=0.06)
 
 
-def test_a_way_is_of_the_class_of_most_of_its_examples() -> None:
-    """Support and queries of a way count together; pairs are counted once."""
-    support, query = torch.tensor([5.0, 7.0, 5.0]), torch.tensor([5.0, 8, 7, 5, 8, 5])
-    label = torch.arange(3)
+def test_impure_clusters_collide_no_more_than_images_do() -> None:
+    """Where no class is most of a way's examples, nothing makes ways more alike than chance."""
+    part, shape = part_of(40, 30), TaskShape(ways=4, shots=2, queries=6)
+    assigned = torch.arange(1200) % 20
+    assigned = assigned[torch.randperm(1200, generator=generator(CPU, "clusters"))]
+    source = Source(part, None, CPU, labels=False, clusters=[members_of(assigned, 1)])
+    found = collisions(part, source, drawer(Clusters(pretext=None), shape), 2000)
+    assert found["pairs"] == pytest.approx(29 / 1199, abs=0.005)
+
+
+def test_a_way_is_of_the_class_of_its_first_support_example() -> None:
+    """What follows does not count; pairs are counted once."""
+    support, query = torch.tensor([5.0, 7.0, 5.0, 8.0, 8.0, 8.0]), torch.full((6,), 8.0)
+    label = torch.arange(3).repeat(2)
     task = Task(
         support_x=support[:, None, None, None],
         support_y=label,
         query_x=query[:, None, None, None],
-        query_y=label.repeat(2),
+        query_y=label,
         ways=3,
     )
-    assert same_pairs(task) == pytest.approx(1 / 3)  # the ways are of 5, 8 and 5
-    other = replace(task, query_x=torch.tensor([5.0, 8, 7, 5, 8, 7])[:, None, None, None])
+    assert same_pairs(task) == pytest.approx(1 / 3)  # the ways are of 5, 7 and 5
+    other = replace(task, support_x=torch.tensor([5.0, 7, 6, 5, 5, 5])[:, None, None, None])
     assert same_pairs(other) == 0
 
 
@@ -201,6 +211,18 @@ def test_the_report_shows_planned_and_observed() -> None:
     ]
     assert table.name == "pseudo-classes-glyphs-5way-1shot.csv"
     assert table.frame["observed"].tolist()[0] == pytest.approx(0.2)
+
+
+def test_a_mean_over_new_tasks_is_of_all_its_trainings() -> None:
+    """Where a result is the mean over tasks, each task's own training counts."""
+    seeds = [{"metatrain": {"collisions": {"share": n / 10, "pairs": 0.0}}} for n in (1, 3)]
+    row = row_of("cactus", {"task.collisions": 0.0, "tasks.k": 500}, *seeds)
+    one, other = row.group.results
+    mean = replace(one, parts=(one, other))
+    pooled = replace(row, group=replace(row.group, results=(mean, mean)))
+    table = guessed_table(block_of(pooled))
+    assert table is not None
+    assert table.frame["observed"].tolist() == pytest.approx([0.2])
 
 
 def test_the_table_is_absent_where_labels_tell() -> None:

@@ -108,6 +108,9 @@ def test_what_the_readme_says_was_answered_stands_in_its_reports() -> None:
         assert words.format(mean, high, low) in readme
         assert found.loc[label, "accuracy_verdict"] == "worse"
         assert found.loc[f"simclr + {label}", "accuracy_verdict"] == "undecided"
+    assert found.loc["simclr + reptile", "loss_verdict"] == "worse"
+    floor = pd.read_csv(ROOT / "reports/new_pretext" / name.replace("pairs", "accuracy"))
+    assert floor.set_index("variant").loc["joint", "floor_verdict"] == "undecided"
 
     for shots, best in ((1, "undecided"), (5, "worse")):
         path = f"reports/learned_pretext/accuracy-glyphs-5way-{shots}shot.csv"

@@ -228,6 +228,25 @@ def test_options_apply(plan_of: PlanOf) -> None:
     assert plan_of(episodes=600).cells[0].stages == plan_of().cells[0].stages
 
 
+def test_a_rate_that_some_members_have_no_say_in_is_told(plan_of: PlanOf) -> None:
+    """Fewer tasks to choose a rate on than members are left, as with few episodes, is a warning."""
+
+    def told(**options: object) -> list[str]:
+        return [one for one in plan_of(**options).warnings if one.startswith("rate_tasks")]
+
+    assert told() == told(episodes=3) == []
+    said = "rate_tasks: 2 for 3 members that are left: some have no say in the rate"
+    assert told(episodes=2) == [said]
+
+
+def test_a_baseline_that_was_dropped_says_why(plan_of: PlanOf) -> None:
+    """A row that new tasks cannot tell from others is named in the error, with the reason."""
+    tuned = "- {label: tuned, meta: finetune, pretext: simclr}\n"
+    text = f"variants:\n{tuned}- {{label: joint, meta: joint}}\n"
+    with pytest.raises(UserError, match="this baseline was dropped: every row takes the same"):
+        plan_of(f"{FAMILY}{HELD}{text}baseline: {{none: tuned}}\n")
+
+
 def test_rates_and_their_tasks_are_the_suite_s(plan_of: PlanOf) -> None:
     """The grid of rates, and on how many tasks one is chosen, are fields of ``evaluate``."""
     text = FAMILY + HELD + VARIANTS + "evaluate: {rates: [1, 0.5], rate_tasks: 12}\n"

@@ -281,6 +281,7 @@ def _selection(group: Group) -> list[str]:
     steps = [
         f"{stage['metrics']['selected_step']} of {stage['curve']['steps'][-1]}"
         for one in group.done
+        if not one.parts  # of a mean each task's training has its own
         for stage in one.trained.values()
         if "selected_step" in stage["metrics"]
     ]

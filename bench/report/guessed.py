@@ -57,7 +57,9 @@ def _numbers(group: Group) -> dict[str, float]:
 
 def _facts(group: Group, role: str, *names: str) -> list[Json]:
     """Return what a stage's manifest holds under these names, of every seed that has it."""
-    found: list[Json] = [one.trained.get(role, {}) for one in group.done]
+    found: list[Json] = [
+        part.trained.get(role, {}) for one in group.done for part in one.parts or (one,)
+    ]
     for name in names:
         found = [one[name] for one in found if name in one]
     return found

@@ -128,7 +128,8 @@ def _found(block: Block) -> Iterator[tuple[str, Group, Group]]:
         references = joint.get(_trained_on(group.first), [])
         if group.first.meta != JOINT and references:
             alike = [one for one in references if _budget(one.first) == _budget(group.first)]
-            yield start_of(group.first), group, (alike or references)[0]
+            for reference in alike or references:  # every one: to choose would be after the fact
+                yield start_of(group.first), group, reference
 
 
 def _trained_on(cell: Cell) -> str:

@@ -10,7 +10,7 @@ from bench.report import words
 from bench.report.comparison import Block, Comparison
 from bench.report.pooled import lacking, members
 from bench.report.results import Results
-from bench.report.speed import MEASURES, Pair, Speed, of_blocks, pairs, speeds
+from bench.report.speed import MEASURES, Pair, Speed, pairs, speeds
 from bench.report.tables import Table, comparison_columns, interval_columns
 
 QUESTION = "Does meta-learning over pretexts beat joint training on them, when the pretext is new?"
@@ -24,18 +24,26 @@ GOES = {
 
 
 def answer(blocks: Sequence[Block], plan: Plan) -> list[str]:
-    """Say what meta-learning gains over joint training, for every start; nothing without pairs."""
+    """Say what meta-learning gains over joint training, for every start; nothing without pairs.
+
+    A pair is answered in the mean over the held-out tasks, or where it has none in each of them.
+    """
     margin = float(plan.settings["margin"])
     said = []
-    chosen = of_blocks(blocks)
-    if not any(pairs(block, margin) for block in chosen):  # each row lacks a task of the mean
-        chosen = [block for block in blocks if block.held_out]
-    for block in chosen:
-        found = pairs(block, margin)
-        if found:
-            said += [f"**{QUESTION}** ({words.escape(block.title)})", *_conclusion(found)]
-            said += [f"* {_sentence(pair)}" for pair in found if pair.compared]
+    found = [(block, pairs(block, margin)) for block in blocks if block.held_out]
+    in_mean = {_rows(block, pair) for block, own in found if block.is_mean for pair in own}
+    for block, own in found:
+        shown = [pair for pair in own if block.is_mean or _rows(block, pair) not in in_mean]
+        if shown:
+            said += [f"**{QUESTION}** ({words.escape(block.title)})", *_conclusion(shown)]
+            said += [f"* {_sentence(pair)}" for pair in shown if pair.compared]
     return said
+
+
+def _rows(block: Block, pair: Pair) -> tuple[str, int, int, str, str]:
+    """Return what tells a pair from another, whatever task is new to it."""
+    names = (pair.group.variant, pair.reference.variant)
+    return (block.data, block.ways, block.shots, *names)
 
 
 def _conclusion(found: Sequence[Pair]) -> list[str]:
@@ -43,23 +51,35 @@ def _conclusion(found: Sequence[Pair]) -> list[str]:
     last = max((steps for pair in found for steps, _ in pair.compared), default=0)
     if not last:
         return ["No row of a pair is done."]
-    said, known = [], Counter(map(_name, found))
+    said, names = [], _names(found)
     for measure in MEASURES:
         verdicts: dict[str, list[str]] = {}
-        for pair in found:
+        for pair, name in zip(found, names, strict=True):
             one = pair.compared[last, measure]
             word = GOES[one.verdict] if one.verdict else "no verdict"
-            name = _name(pair) if known[_name(pair)] == 1 else words.escape(pair.group.variant)
             verdicts.setdefault(word, []).append(name)
-        parts = [f"**{word}** for {words.listing(names)}" for word, names in verdicts.items()]
+        parts = [f"**{word}** for {words.listing(named)}" for word, named in verdicts.items()]
         said.append(
             f"By {WORTH[measure].partition(' in ')[0]} after {_steps(last)}: {'; '.join(parts)}."
         )
     return said
 
 
-def _name(pair: Pair) -> str:
-    return f"{words.escape(pair.group.first.meta)} {words.escape(pair.start)}"
+def _names(found: Sequence[Pair]) -> list[str]:
+    """Name each pair by algorithm and start, by its row where these are another's too, or by both.
+
+    The last is for a row that is compared with several joint trainings.
+    """
+    named = [
+        (
+            f"{words.escape(pair.group.first.meta)} {words.escape(pair.start)}",
+            words.escape(pair.group.variant),
+            f"{words.escape(pair.group.variant)} against {words.escape(pair.reference.variant)}",
+        )
+        for pair in found
+    ]
+    times = Counter(name for names in named for name in names)
+    return [next((name for name in names if times[name] == 1), names[-1]) for names in named]
 
 
 def _sentence(pair: Pair) -> str:
@@ -77,6 +97,9 @@ def _sentence(pair: Pair) -> str:
             if of == measure
         ]
         parts.append(f"{WORTH[measure]} {', '.join(shown)}")
+    rates = _spanned(pair.group.rates), _spanned(pair.reference.rates)
+    if rates[0] != rates[1]:
+        parts.append(f"at rates of {rates[0]} against {rates[1]}")
     if pair.images:
         mine, theirs = pair.images
         parts.append(f"**unequal training**, {mine:,} images against {theirs:,}")
@@ -156,8 +179,12 @@ def _rates(speed: Speed, plan: Plan) -> str:
     found = speed.row.group.rates
     if not found:
         return words.NONE
-    shown = f"{found[0]:g}" if len(found) == 1 else f"{found[0]:g} to {found[-1]:g}"
-    return f"{shown} (!)" if _at_edge(found, plan) else shown
+    return f"{_spanned(found)} (!)" if _at_edge(found, plan) else _spanned(found)
+
+
+def _spanned(rates: Sequence[float]) -> str:
+    """Show the least and the greatest of rates in order."""
+    return " to ".join(dict.fromkeys(f"{rate:g}" for rate in (*rates[:1], *rates[-1:])))
 
 
 def _at_edge(found: Sequence[float], plan: Plan) -> bool:
@@ -169,7 +196,7 @@ def edge(block: Block, plan: Plan) -> str:
     """Say what the mark of a rate means; empty where no row has one."""
     if not any(row.group.rates and _at_edge(row.group.rates, plan) for row in block.rows):
         return ""
-    return "(!) A rate at an edge of its grid: one beyond it might serve the row better."
+    return "(!) A rate at an edge of its grid: one beyond it might have been chosen."
 
 
 def _losses(speed: Speed, readouts: Sequence[int]) -> list[str]:
@@ -221,8 +248,10 @@ def method(plan: Plan) -> str:
         "row and seed. From every start encoder and a linear head of zeros take plain gradient "
         "steps on the support's cross-entropy, normalised by the support's statistics (by groups "
         "where training was); accuracy and loss are those of the queries. The rate of the steps is "
-        f"one of {grid}: for each start the one of least mean query loss after the first step, on "
-        "tasks of the other pretexts over images of the validation classes. Margins in nats are "
+        f"one of {grid}: for each start the one of least mean query loss over the read-outs after "
+        f"the first step, on {settings['rate_tasks']} tasks of the other pretexts over images of "
+        "the validation classes; that it may serve the new one less is part of what is measured. "
+        "Margins in nats are "
         "those in accuracy. Meta-learning and joint training from one start are compared with "
         "Holm's adjustment over all such pairs at one number of steps, in one measure."
     )

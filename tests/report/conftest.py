@@ -38,6 +38,7 @@ class Method:
     control: str = ""
     norm: str = "running"
     params: dict[str, Json] = field(default_factory=dict)
+    rate: float = 0.3  # that was chosen for held-out tasks
     trained_on: str = ""  # the held-out task that it was dropped for
 
     @property
@@ -124,7 +125,7 @@ class Bench:
                 {"title": one, "tested": one.split()[0], "members": ["two"] * (1 + ("+" in one))}
                 for one in self.held_out
             ]
-            settings |= {"held_out": held, "rates": [0.1, 0.3], "ways": [5]}
+            settings |= {"held_out": held, "rates": [0.1, 0.3], "rate_tasks": 60, "ways": [5]}
         return Plan(
             name="synthetic",
             cells=tuple(cells),
@@ -161,7 +162,7 @@ class Bench:
                 columns = {"accuracy": accuracy_TE}
                 if new:
                     columns["loss"] = np.log(5) * (1.2 - accuracy_TE)
-                    manifest |= {"bank": new.ljust(64, "b"), "rate": 0.3}
+                    manifest |= {"bank": new.ljust(64, "b"), "rate": method.rate}
                     manifest["metrics"] |= {"loss": float(columns["loss"][-1].mean())}
                 files = {"episodes.parquet": _parquet(self._steps(method), columns)}
                 self._commit(store, spec, manifest, files)

@@ -139,6 +139,52 @@ def test_pairs_of_one_name_are_told_apart(held: Make) -> None:
     assert "**no, it is worse** for reptile after simclr pre-training and maml 2." in said
 
 
+def test_every_joint_training_of_a_start_is_compared_with(held: Make) -> None:
+    """Two of them from one start make two pairs for each row, whichever did better at test."""
+    methods = held().methods
+    (joint,) = [one for one in methods if one.label == "joint"]
+    other = replace(joint, label="joint 2", mean=joint.mean + 0.1, params={"meta.rate": 0.01})
+    plan, store = held(methods=[*methods, other]).build()
+    found = blocks(read_results(plan, store))
+    assert [p.reference.variant for p in pairs(found[0], 0.01) if p.group.variant == "maml"] == [
+        "joint 2",
+        "joint",
+    ]
+    assert "for maml against joint 2" in answer(found, plan)[1]
+
+
+def test_rows_at_other_rates_say_so(held: Make) -> None:
+    """The sentence of a pair names the rates of its rows where they differ."""
+    methods = [
+        replace(one, rate=0.1) if one.label == "simclr + reptile" else one for one in held().methods
+    ]
+    plan, store = held(methods=methods).build()
+    said = answer(blocks(read_results(plan, store)), plan)
+    named = [one for one in said if "at rates of" in one]
+    assert len(named) == 1
+    assert named[0].startswith("* After simclr pre-training, simclr + reptile minus")
+    assert named[0].endswith("; at rates of 0.1 against 0.3.")
+
+
+def test_a_pair_that_alone_is_in_no_mean_is_answered_too(held: Make) -> None:
+    """Beside the mean of the others, each of its own tasks is answered, for it alone."""
+    methods = [
+        replace(one, trained_on="rotation") if one.label.startswith("simclr +") else one
+        for one in held().methods
+    ]
+    plan, store = held(methods=methods).build()
+    said = answer(blocks(read_results(plan, store)), plan)
+    asked = [place for place, one in enumerate(said) if one.startswith("**Does")]
+    mean, *others = (said[place + 1] for place in asked)
+    assert f"new {MEAN})" in said[0]
+    assert "maml" in mean
+    assert "reptile" not in mean
+    assert others
+    for one in others:
+        assert "reptile" in one
+        assert "maml" not in one
+
+
 def test_pairs_that_are_in_no_mean_are_answered_for_each_task(held: Make) -> None:
     """Where all pairs lack a task, as after pre-training on it, each of the others is answered."""
     methods = [
@@ -230,7 +276,7 @@ def test_the_report_shows_tables_and_figures_of_new_tasks(held: Make, tmp_path: 
     assert "| 0.3 (!) |" in text
     assert "(!) A rate at an edge of its grid" in text
     assert "neither to other pretexts nor to other classes" in text
-    assert "on tasks of the other pretexts over images of the validation classes" in text
+    assert "on 60 tasks of the other pretexts over images of the validation classes" in text
     shown = pd.read_csv(folder / "pairs-glyphs-5way-5shot-new-tasks-mean-of-2.csv")
     assert len(shown) == 2 * 3
     assert "Different test episodes" not in text

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_the_report_marks_what_was_selected(oracle: tuple[Plan, Store]) -> None:
     text = write_text(results, [block], [], "hash").markdown
     assert f"* (!) rotation + none (label_val): weights selected by label_val: {seen}" in text
     assert "in rows marked as selected by label_val and pretext_val." in text
+
+
+def test_the_mean_over_new_tasks_names_no_steps(oracle: tuple[Plan, Store]) -> None:
+    """Each new task's training has steps of its own; a mean of them names the rule alone."""
+    results = read_results(*oracle)
+    means = tuple(replace(one, parts=(one, one)) for one in results.cells)
+    (block,) = blocks(replace(results, cells=means))
+    marks = {row.group.variant: row.marks for row in block.rows}
+    assert marks["rotation + none (pretext_val)"] == ("weights selected by pretext_val",)
 
 
 def test_a_mark_stands_without_its_steps(oracle: tuple[Plan, Store], tmp_path: Path) -> None:
