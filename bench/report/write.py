@@ -17,7 +17,7 @@ from bench.report.text import suite_changed, write_text
 from bench.report.weights import weights_figure
 from bench.store import Store, write_atomic
 
-REVISION = 4  # raised when a report of the same results reads differently
+REVISION = 5  # raised when a report of the same results reads differently
 MARK = re.compile(r"<!-- bench report (?P<hash>[0-9a-f]{64})(?P<files>( [^ /]+)*) -->")
 
 
