@@ -262,7 +262,7 @@ def _marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
         marks.append("weights from one file: its seeds say nothing of other trainings of these")
     if baseline is not None and _other_budget(group, baseline):
         marks.append("a budget of its own, not its baseline's")
-    return tuple(marks + _selection(group))
+    return tuple(marks + _selection(group) + _diverged(group))
 
 
 def _other_budget(group: Group, baseline: Group) -> bool:
@@ -286,6 +286,17 @@ def _selection(group: Group) -> list[str]:
     ]
     shown = f" (steps {', '.join(steps)})" if steps else ""
     return [f"weights selected by {rule}{oracle}{shown}"]
+
+
+def _diverged(group: Group) -> list[str]:
+    """Say which candidates of a search it did not choose among."""
+    passed = [
+        f"{stage['candidates'][number]['name']} (number {number}, seed {one.cell.seed})"
+        for one in group.done
+        for stage in one.trained.values()
+        for number in stage.get("diverged", ())
+    ]
+    return [f"candidates that diverged, passed over: {', '.join(passed)}"] if passed else []
 
 
 def _across(
