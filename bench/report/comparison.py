@@ -278,8 +278,8 @@ def _selection(group: Group) -> list[str]:
     if rule == "last":
         return []
     oracle = ": an oracle, it saw validation labels" if rule == "label_val" else ""
-    steps = [
-        f"{stage['metrics']['selected_step']} of {stage['curve']['steps'][-1]}"
+    steps = [  # the last snapshot is that of the last step
+        f"{stage['metrics']['selected_step']} of {stage['snapshots']['steps'][-1]}"
         for one in group.done
         for stage in one.trained.values()
         if "selected_step" in stage["metrics"]

@@ -53,7 +53,8 @@ def search(spec: StageSpec, place: Place, plugin: AbstractSearch, pretrain: Pret
     numbers = range(len(tried))
     diverged = [number for number in numbers if number not in finite]
     return Result(
-        metrics={"loss": finite[best], "chosen": best},
+        metrics={"loss": finite[best], "chosen": best}
+        | _present(found[best].get("metrics", {}), "selected_step"),
         curve={  # candidates so far
             "steps": [number + 1 for number in numbers],
             "loss": [finite.get(number) for number in numbers],
@@ -66,8 +67,14 @@ def search(spec: StageSpec, place: Place, plugin: AbstractSearch, pretrain: Pret
         },
         files={WEIGHTS: own.store.read("pretrain", tried[best].key, WEIGHTS)},
         facts={"candidates": [one.inputs["pretext"] for one in tried]}
-        | ({"diverged": diverged} if diverged else {}),
+        | ({"diverged": diverged} if diverged else {})
+        | _present(found[best], "snapshots"),
     )
+
+
+def _present(manifest: Json, name: str) -> Json:
+    """Return what a candidate has only under a rule of selection, if it has it."""
+    return {name: manifest[name]} if name in manifest else {}
 
 
 def candidates(spec: StageSpec, plugin: AbstractSearch) -> list[StageSpec]:
@@ -100,7 +107,8 @@ def _train(one: StageSpec, place: Place, pretrain: Pretrain) -> None:
                 cost = {"seconds": clock.seconds()}  # since it last began
                 place.store.commit(one, {"cost": cost, "diverged": str(error)}, {})
             else:
-                place.store.commit(one, {"cost": result.cost}, result.files)
+                manifest = {"cost": result.cost, "metrics": result.metrics, **result.facts}
+                place.store.commit(one, manifest, result.files)
 
 
 def _relay(place: Place, spec: StageSpec, done: int) -> Callable[[Event], None]:
