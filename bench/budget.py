@@ -17,11 +17,10 @@ CEILING = 1e-9  # 100 x 0.29 is 29 steps, not 28
 def steps_for(images: int, scale: float, passed: Callable[[int], int]) -> int:
     """Return the most steps that pass at most ``scale`` x ``images`` images.
 
-    ``passed`` says how many the first steps pass.
+    ``passed`` says how many the first steps pass, each at least one.
     """
-    least = min(passed(1), passed(2) - passed(1))  # of a step; where all are alike, each's
-    most = int(images / least * scale + CEILING)
-    return bisect_right(range(1, most + 1), round(images * scale), key=passed)
+    allowed = images * scale + CEILING * passed(1)
+    return bisect_right(range(1, int(allowed) + 1), allowed, key=passed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,13 @@
 """What a budget of images buys: as many whole steps as fit, whatever the steps cost."""
 
+import random
+
 import pytest
 
-from bench.budget import steps_for
+from bench.budget import Pretraining, steps_for
+from bench.catalogue import build
+from bench.contract import AbstractPretext
+from bench.suite import Budget
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.29, 0.002, 1 / 3])
@@ -24,3 +29,32 @@ def test_steps_that_cost_more_at_times_fit(every: int, warm_up: int) -> None:
     for images in (200, 1_000, 5_555):
         steps = steps_for(images, 1.0, passed)
         assert passed(steps) <= images < passed(steps + 1)
+
+
+def test_costs_may_fall_on_any_step() -> None:
+    """Whatever the first steps cost, it is what counting them one by one comes to."""
+    rng = random.Random(0)
+    for _ in range(200):
+        costs = [rng.choice((1, 16, 80, 500)) for _ in range(100)]
+        once, images = rng.choice((0, 0, 700)), rng.randrange(5_000)
+
+        def passed(steps: int, once: int = once, costs: list[int] = costs) -> int:
+            return once + sum(costs[:steps]) + max(0, steps - len(costs))
+
+        counted = 0
+        while passed(counted + 1) <= images:
+            counted += 1
+        assert steps_for(images, 1.0, passed) == counted
+
+
+@pytest.mark.parametrize("warm_up", [0, 1, 2])
+def test_a_warm_up_leaves_the_budget_whole(warm_up: int) -> None:
+    """A pass over a validation split, and an episode in the second step, hide no cheap step."""
+    members = {"members": ["rotation", "simclr"], "batch_size": 32, "weights": "learned"}
+    params = members | {"outer": "clusters", "warm_up": warm_up, "every": 10}
+    mixture = build("pretext", "mixture", params, "here")
+    assert isinstance(mixture, AbstractPretext)
+    budget = Budget(pretrain_images=60_000)
+    given = Pretraining(objective=mixture, budget=budget, held_out=2_000)
+    most = 2_000 + mixture.examples(given.steps + 1)
+    assert given.examples <= 60_000 < most

@@ -129,7 +129,8 @@ def trace(what: str, root: Path) -> list[float]:
             perform(one, place)
         if spec.kind == "evaluate":
             return _episodes(spec, place)
-        return [float(loss) for loss in STAGES[spec.kind](spec, place).curve["loss"]]
+        losses = STAGES[spec.kind](spec, place).curve["loss"]
+        return [float("nan" if loss is None else loss) for loss in losses]
 
 
 def _stages(what: str, folder: Path, root: Path) -> tuple[StageSpec, list[StageSpec]]:

@@ -10,12 +10,18 @@ from torch import Tensor
 
 from bench.catalogue import build, rebuild
 from bench.cell import Event, Progress, StageSpec, Started
-from bench.contract import AbstractPretext, AbstractSearch
+from bench.contract import AbstractPretext, AbstractSearch, Task
 from bench.dataset import Dataset, facts
 from bench.errors import UserError
+from bench.inner import prototypical_loss
+from bench.mirror import content as mirrored
+from bench.mirror import stage_child
 from bench.plan import Plan, make_plan
+from bench.report.comparison import blocks
+from bench.report.curves import learning_figure
+from bench.report.results import read_results
 from bench.stages.perform import perform
-from bench.stages.place import Place
+from bench.stages.place import Diverged, Place
 from bench.stages.search import candidates
 from bench.store import Store
 from bench.suite import read_suite
@@ -29,6 +35,9 @@ seeds: 2
 evaluate: {episodes: 4, queries: 2}
 """
 SINGLES = "candidates: [{name: rotation, batch_size: 8}, {name: simclr, batch_size: 8}]"
+FAR = "{name: rotation, batch_size: 8, rate: 1.0e30}"  # diverges
+PLAIN = "{name: rotation, batch_size: 8}"
+DIVERGING = f"candidates: [{PLAIN}, {FAR}]"
 MIXTURE = "{name: mixture, members: [rotation, simclr], batch_size: 8}"
 SMALL = "episodes: 3, outer_queries: 2"
 PlanOf = Callable[..., Plan]
@@ -119,6 +128,74 @@ def test_a_search_resumes_where_it_was(plan_of: PlanOf, tmp_path: Path) -> None:
     assert list(parts.partial(spec.key).parent.glob("*")) == [
         parts.partial(spec.key).with_suffix(".lock")
     ]
+
+
+def test_a_candidate_that_diverges_is_passed_over(plan_of: PlanOf, tmp_path: Path) -> None:
+    """The other is chosen; its images count; curve, report, figure and mirror do without it."""
+    plan, store = plan_of(DIVERGING), Store(tmp_path)
+    for spec in plan.stages.values():
+        run(spec, store)
+    spec = spec_of(plan)
+    manifest = store.manifest(spec.kind, spec.key)
+    loss, gap = manifest["curve"]["loss"]
+    assert gap is None
+    assert manifest["metrics"] == {"loss": loss, "chosen": 0}
+    assert manifest["diverged"] == [1]
+    assert manifest["cost"]["examples"] == spec.inputs["budget"]["examples"]
+    alone = tried_by(spec)[0]
+    run(alone, Store(tmp_path / "alone"))
+    found, expected = weights(store, spec), weights(Store(tmp_path / "alone"), alone)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    results = read_results(plan, store)
+    marks = [row.marks for row in blocks(results)[0].rows if row.marks]
+    named = "rotation (number 1, seed 0), rotation (number 1, seed 1)"
+    assert marks == [(f"candidates that diverged, passed over: {named}",)]
+    assert learning_figure(results)
+    held = mirrored(store, stage_child(spec))
+    assert held
+    assert {at: v for at, v in held.points.items() if at[1]} == {("pretrain/loss", 1): loss}
+
+
+def test_a_loss_that_is_not_finite_is_passed_over(
+    plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An encoder that trains, but whose episodes have no finite loss, is not chosen."""
+    calls = iter(range(6))
+
+    def once_nan(encode: Callable[[Tensor], Tensor], task: Task) -> Tensor:
+        return prototypical_loss(encode, task) * (float("nan") if next(calls) == 2 else 1)
+
+    monkeypatch.setattr("bench.stages.search.prototypical_loss", once_nan)
+    spec, store = spec_of(plan_of(SINGLES)), Store(tmp_path)
+    run(spec, store)
+    manifest = store.manifest(spec.kind, spec.key)
+    assert manifest["diverged"] == [0]
+    assert manifest["metrics"]["chosen"] == 1
+    assert manifest["curve"]["loss"] == [None, manifest["metrics"]["loss"]]
+
+
+def test_a_search_whose_candidates_all_diverge_fails(plan_of: PlanOf, tmp_path: Path) -> None:
+    """The reason names each, and nothing of the stage is kept."""
+    other = FAR.replace("30", "29")
+    spec, store = spec_of(plan_of(f"candidates: [{FAR}, {other}]")), Store(tmp_path)
+    reasons = (
+        r"every candidate: 0 \(rotation\), the loss is \w+ after . of 4 steps; 1 \(rotation\), "
+    )
+    with pytest.raises(Diverged, match=reasons):
+        run(spec, store)
+    assert not store.has(spec.kind, spec.key)
+    assert not store.partial(spec.key).exists()
+
+
+def test_a_diverged_candidate_is_not_trained_again(plan_of: PlanOf, tmp_path: Path) -> None:
+    """A search that resumes begins with the candidate after it."""
+    spec, store = spec_of(plan_of(f"candidates: [{FAR}, {PLAIN}]")), Store(tmp_path)
+    with pytest.raises(Stop):
+        run(spec, store, stop_at=6)
+    began = [event.step for event in run(spec, store) if isinstance(event, Started)]
+    assert len(began) == 1
+    assert began[0] in (5, 6)
+    assert store.manifest(spec.kind, spec.key)["diverged"] == [0]
 
 
 def test_shares_are_equal_and_all_images_are_counted(plan_of: PlanOf, glyphs: Dataset) -> None:

@@ -262,7 +262,7 @@ def _marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
         marks.append("weights from one file: its seeds say nothing of other trainings of these")
     if baseline is not None and _other_budget(group, baseline):
         marks.append("a budget of its own, not its baseline's")
-    return tuple(marks + _selection(group))
+    return tuple(marks + _selection(group) + _diverged(group))
 
 
 def _other_budget(group: Group, baseline: Group) -> bool:
@@ -278,8 +278,8 @@ def _selection(group: Group) -> list[str]:
     if rule == "last":
         return []
     oracle = ": an oracle, it saw validation labels" if rule == "label_val" else ""
-    steps = [
-        f"{stage['metrics']['selected_step']} of {stage['curve']['steps'][-1]}"
+    steps = [  # the last snapshot is that of the last step
+        f"{stage['metrics']['selected_step']} of {stage['snapshots']['steps'][-1]}"
         for one in group.done
         if not one.parts  # of a mean each task's training has its own
         for stage in one.trained.values()
@@ -287,6 +287,17 @@ def _selection(group: Group) -> list[str]:
     ]
     shown = f" (steps {', '.join(steps)})" if steps else ""
     return [f"weights selected by {rule}{oracle}{shown}"]
+
+
+def _diverged(group: Group) -> list[str]:
+    """Say which candidates of a search it did not choose among."""
+    passed = [
+        f"{stage['candidates'][number]['name']} (number {number}, seed {one.cell.seed})"
+        for one in group.done
+        for stage in one.trained.values()
+        for number in stage.get("diverged", ())
+    ]
+    return [f"candidates that diverged, passed over: {', '.join(passed)}"] if passed else []
 
 
 def _across(

@@ -40,7 +40,7 @@ class Result:
     """What a stage function returns; ``files`` go beside the manifest."""
 
     metrics: Mapping[str, float]
-    curve: Mapping[str, list[float] | list[int]]
+    curve: Mapping[str, list[float] | list[int] | list[float | None]]
     cost: Mapping[str, float | int]
     files: Mapping[str, bytes]
     facts: Mapping[str, Json] = field(default_factory=dict)

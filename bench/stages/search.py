@@ -2,8 +2,10 @@
 
 Each candidate is an ordinary ``pretrain`` stage, in a store of its own within the partial folder
 of the search: an interrupted search finds its finished candidates and their checkpoints there.
+One that diverged is passed over, as a snapshot is whose measure is not finite.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -29,7 +31,11 @@ WITHIN = "search"  # the folder of the candidates' store
 
 
 def search(spec: StageSpec, place: Place, plugin: AbstractSearch, pretrain: Pretrain) -> Result:
-    """Train every candidate on its share, and return the one with the lowest validation loss."""
+    """Train every candidate on its share, and return the one with the lowest validation loss.
+
+    Raises:
+        Diverged: every candidate has.
+    """
     tried = candidates(spec, plugin)
     own = replace(place, store=Store(place.store.partial(spec.key) / WITHIN))
     own.store.prepare()
@@ -38,12 +44,21 @@ def search(spec: StageSpec, place: Place, plugin: AbstractSearch, pretrain: Pret
         _train(one, replace(own, emit=_relay(place, spec, done)), pretrain)
         done += one.inputs["budget"]["steps"]
     clock = Clock()
-    losses = _losses(spec, own, plugin, tried)
-    best = min(range(len(tried)), key=losses.__getitem__)
     found = [own.store.manifest("pretrain", one.key) for one in tried]
+    losses = _losses(spec, own, plugin, tried, found)
+    finite = {number: loss for number, loss in enumerate(losses) if math.isfinite(loss)}
+    if not finite:
+        raise Diverged(f"every candidate: {_reasons(tried, found, losses)}")
+    best = min(finite, key=finite.__getitem__)
+    numbers = range(len(tried))
+    diverged = [number for number in numbers if number not in finite]
     return Result(
-        metrics={"loss": losses[best], "chosen": best},
-        curve={"steps": list(range(1, len(tried) + 1)), "loss": losses},  # candidates so far
+        metrics={"loss": finite[best], "chosen": best}
+        | _present(found[best].get("metrics", {}), "selected_step"),
+        curve={  # candidates so far
+            "steps": [number + 1 for number in numbers],
+            "loss": [finite.get(number) for number in numbers],
+        },
         cost={
             "seconds": clock.seconds() + sum(one["cost"]["seconds"] for one in found),
             "examples": spec.inputs["budget"]["examples"],
@@ -51,8 +66,15 @@ def search(spec: StageSpec, place: Place, plugin: AbstractSearch, pretrain: Pret
             "parameters": found[best]["cost"]["parameters"],
         },
         files={WEIGHTS: own.store.read("pretrain", tried[best].key, WEIGHTS)},
-        facts={"candidates": [one.inputs["pretext"] for one in tried]},
+        facts={"candidates": [one.inputs["pretext"] for one in tried]}
+        | ({"diverged": diverged} if diverged else {})
+        | _present(found[best], "snapshots"),
     )
+
+
+def _present(manifest: Json, name: str) -> Json:
+    """Return what a candidate has only under a rule of selection, if it has it."""
+    return {name: manifest[name]} if name in manifest else {}
 
 
 def candidates(spec: StageSpec, plugin: AbstractSearch) -> list[StageSpec]:
@@ -78,8 +100,15 @@ def _train(one: StageSpec, place: Place, pretrain: Pretrain) -> None:
     """Finish a candidate's stage, unless it is."""
     with place.store.writing(one.key):
         if not place.store.has(one.kind, one.key):
-            result = pretrain(one, place)
-            place.store.commit(one, {"cost": result.cost}, result.files)
+            clock = Clock()
+            try:
+                result = pretrain(one, place)
+            except Diverged as error:  # kept, without weights: a search that resumes skips it
+                cost = {"seconds": clock.seconds()}  # since it last began
+                place.store.commit(one, {"cost": cost, "diverged": str(error)}, {})
+            else:
+                manifest = {"cost": result.cost, "metrics": result.metrics, **result.facts}
+                place.store.commit(one, manifest, result.files)
 
 
 def _relay(place: Place, spec: StageSpec, done: int) -> Callable[[Event], None]:
@@ -98,12 +127,15 @@ def _relay(place: Place, spec: StageSpec, done: int) -> Callable[[Event], None]:
 
 
 def _losses(
-    spec: StageSpec, place: Place, plugin: AbstractSearch, tried: Sequence[StageSpec]
+    spec: StageSpec,
+    place: Place,
+    plugin: AbstractSearch,
+    tried: Sequence[StageSpec],
+    found: Sequence[Json],
 ) -> list[float]:
     """Return the mean prototypical loss of each candidate's encoder, over the same episodes.
 
-    Raises:
-        Diverged: one of them is not finite.
+    That of one that diverged in training is infinite.
     """
     part = read_part(spec.inputs["data"])
     policy = augmentation(spec.inputs["augment"])
@@ -122,12 +154,22 @@ def _losses(
 
     draw = episodes(spec, place, model_of({}), plugin.validates, policy, "search episode")
     losses = []
-    for one in tried:
+    for one, manifest in zip(tried, found, strict=True):
+        if "diverged" in manifest:
+            losses.append(math.inf)
+            continue
         model = model_of({"pretrain": one.key})
         net = Trainee(model.network, model.params, model.buffers, source, "batch")
         with torch.no_grad():
-            found = [prototypical_loss(net.encode, draw(e)) for e in range(plugin.episodes)]
-        losses.append(float(torch.stack(found).double().mean()))
-    if not torch.tensor(losses).isfinite().all():
-        raise Diverged(f"the validation losses of the candidates are {losses}")
+            each = [prototypical_loss(net.encode, draw(e)) for e in range(plugin.episodes)]
+        losses.append(float(torch.stack(each).double().mean()))
     return losses
+
+
+def _reasons(tried: Sequence[StageSpec], found: Sequence[Json], losses: Sequence[float]) -> str:
+    """Say of each candidate, numbered from 0, how it diverged."""
+    return "; ".join(
+        f"{number} ({one.inputs['pretext']['name']}), "
+        + manifest.get("diverged", f"the validation loss is {loss}")
+        for number, (one, manifest, loss) in enumerate(zip(tried, found, losses, strict=True))
+    )

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.catalogue import rebuild
+from bench.contract import AbstractSearch
 from bench.dataset import Dataset, facts
 from bench.mirror import content as mirrored
 from bench.mirror import stage_child
@@ -18,6 +20,8 @@ from bench.report.results import read_results
 from bench.report.text import write_text
 from bench.stages.perform import perform
 from bench.stages.place import Place
+from bench.stages.pretrain import pretrain
+from bench.stages.search import candidates
 from bench.store import Store
 from bench.suite import read_suite
 
@@ -100,6 +104,31 @@ def test_a_mark_stands_without_its_steps(oracle: tuple[Plan, Store], tmp_path: P
     (block,) = blocks(read_results(plan, copy))
     marks = {row.group.variant: row.marks for row in block.rows}
     assert marks["rotation + none (pretext_val)"] == ("weights selected by pretext_val",)
+
+
+def test_a_search_shows_the_steps_of_what_it_chose(tmp_path: Path, glyphs: Dataset) -> None:
+    """A row of ``best_of`` names the step that was selected in the chosen candidate, of its own."""
+    one, other = "{name: rotation, batch_size: 8}", "{name: simclr, batch_size: 8}"
+    search = f"{{name: best_of, candidates: [{one}, {other}], episodes: 2, outer_queries: 2}}"
+    text = HEAD.replace(one, search).replace("pretrain_steps: 6", "pretrain_images: 500")
+    (tmp_path / "suite.yaml").write_text(f"{text}selection: {LABEL_VAL}\n")
+    plan = make_plan(read_suite(tmp_path / "suite.yaml"), lambda name, source: facts(glyphs))
+    store = Store(tmp_path / "results")
+    store.prepare()
+    place = Place(store=store, device=torch.device("cpu"), emit=lambda event: None)
+    for spec in plan.stages.values():
+        perform(spec, place)
+    (row,) = (row for row in blocks(read_results(plan, store))[0].rows if row.marks)
+    steps = []
+    for result in row.group.done:
+        spec, manifest = plan.stages[result.cell.stages["pretrain"]], result.trained["pretrain"]
+        plugin = rebuild("pretext", spec.inputs["pretext"])
+        assert isinstance(plugin, AbstractSearch)
+        alone = pretrain(candidates(spec, plugin)[manifest["metrics"]["chosen"]], place)
+        assert manifest["snapshots"] == alone.facts["snapshots"]
+        steps.append(f"{alone.metrics['selected_step']} of {alone.curve['steps'][-1]}")
+    rule = "weights selected by label_val: an oracle, it saw validation labels"
+    assert row.marks == (f"{rule} (steps {', '.join(steps)})",)
 
 
 def test_the_mirror_has_the_curve_of_measures(oracle: tuple[Plan, Store]) -> None:
