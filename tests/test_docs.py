@@ -112,6 +112,14 @@ def test_what_the_readme_says_was_answered_stands_in_its_reports() -> None:
     floor = pd.read_csv(ROOT / "reports/new_pretext" / name.replace("pairs", "accuracy"))
     assert floor.set_index("variant").loc["joint", "floor_verdict"] == "undecided"
 
+    photographs = ROOT / "reports/new_pretext_cifar_fs-x0.01-s2-e20"
+    found = pd.read_csv(photographs / name.replace("glyphs", "cifar_fs")).query("steps == 10")
+    found = found.set_index("variant")
+    assert found["accuracy_verdict"].to_dict() == dict.fromkeys(found.index, "undecided") | {
+        "reptile": "equivalent"
+    }
+    assert set(found["loss_verdict"]) == {"undecided"}
+
     for shots, best in ((1, "undecided"), (5, "worse")):
         path = f"reports/learned_pretext/accuracy-glyphs-5way-{shots}shot.csv"
         verdicts = pd.read_csv(ROOT / path).set_index("variant")["baseline_verdict"]
