@@ -192,14 +192,16 @@ def build(kind: str, name: str, params: Mapping[str, Json], where: str) -> "Abst
         return _adapter(cls).validate_json(json.dumps(params), context=context)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        parts = map(str, first["loc"])  # those of no name or number are alternatives of its type
+        key = ".".join(part for part in parts if part.isidentifier() or part.isdigit())
         known = sorted(_fields(cls))
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             found, works = f"{kind}/{name} has no parameter {key!r}", suggest(key, known)
         elif first["type"] == "missing":
             found, works = f"{kind}/{name} needs the parameter {key!r}", f"Give {key}."
         else:
-            message = first["msg"].removeprefix("Value error, ")
+            own = [one["msg"] for one in error.errors() if one["loc"][:1] == first["loc"][:1]]
+            message = "; or ".join(dict.fromkeys(one.removeprefix("Value error, ") for one in own))
             what = key or f"{kind}/{name}"  # several parameters may be impossible together alone
             found, works = f"{what}: {first['input']!r}", f"{message}."
         raise UserError(where, found, works) from error
