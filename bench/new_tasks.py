@@ -53,15 +53,19 @@ def tested_alike(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]
     return kept, others
 
 
-def same_numbers(cells: Sequence[Cell]) -> list[str]:
+def warnings(suite: Suite, cells: Sequence[Cell]) -> list[str]:
+    """Say what may surprise in the test on new tasks; nothing where there are none."""
+    return _same_numbers(cells) + _unheard(suite) if suite.held_out else []
+
+
+def _same_numbers(cells: Sequence[Cell]) -> list[str]:
     """Say which rows meet new tasks from the same weights: they differ at a test that is not done.
 
     Such are rows under two norms without meta-training, or with and without ``tune_steps``.
     """
     rows: dict[str, list[str]] = {}
     for cell in cells:
-        if cell.held_out:
-            rows.setdefault(cell.stages["evaluate"], []).append(cell.variant)
+        rows.setdefault(cell.stages["evaluate"], []).append(cell.variant)
     alike = dict.fromkeys(tuple(labels) for labels in rows.values() if len(labels) > 1)
     return [f"{' and '.join(labels)} come to the same on a new task; keep one" for labels in alike]
 
@@ -82,10 +86,8 @@ def settings_of(suite: Suite) -> dict[str, Json]:
     }
 
 
-def unheard(suite: Suite) -> list[str]:
+def _unheard(suite: Suite) -> list[str]:
     """Say where a rate is chosen on fewer tasks than members of the family are left."""
-    if not suite.held_out:
-        return []
     most = len(_family(suite)) - min(len(held.members) for held in suite.held_out)
     tasks = suite.evaluate.rate_tasks
     if tasks >= most:

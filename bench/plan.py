@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from bench import collisions
+from bench import collisions, new_tasks
 from bench.auxiliary import card_of
 from bench.baseline import choose_baselines
 from bench.budget import LEAST_STEPS
@@ -16,15 +16,7 @@ from bench.errors import UserError, suggest
 from bench.graph import path_of, readouts
 from bench.inductive import with_inductive
 from bench.naming import label_all
-from bench.new_tasks import (
-    ALL_ALIKE,
-    members_of,
-    rows_of,
-    same_numbers,
-    settings_of,
-    tested_alike,
-    unheard,
-)
+from bench.new_tasks import ALL_ALIKE, members_of, rows_of, settings_of, tested_alike
 from bench.resolution import FactsOf, resolve
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
@@ -122,8 +114,7 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
             *warnings,
             *_notes(suite, variants),
             *collisions.warnings(variants, suite.shots[0]),
-            *same_numbers(cells),
-            *unheard(suite),
+            *new_tasks.warnings(suite, cells),
         ),
         settings=_settings(suite, variants, baseline),
         cards=_cards(suite, variants),

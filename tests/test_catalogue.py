@@ -125,6 +125,12 @@ REFUSED = [
     ("meta", "maml", {"steps": True}, "steps: True. Input should be a valid integer."),
     ("meta", "maml", {"steps": 0}, "steps: 0. Input should be greater than 0."),
     ("meta", "maml", {"steps": None}, "steps: None. Input should be a valid integer."),
+    (
+        "pretext",
+        "mixture",
+        {"members": ["rotation", "simclr"], "weights": "even"},
+        "weights: 'even'. Input should be a valid array; or Input should be 'uniform' or 'learned'",
+    ),
     ("meta", "maml", {"rate": "fast"}, "rate: 'fast'. Input should be a valid number."),
     ("meta", "maml", {"rate": -1}, "rate: -1. Input should be greater than 0."),
     ("meta", "maml", {"rate": [1]}, "rate: [1]. Input should be a valid number."),

@@ -110,6 +110,13 @@ def drawer(tasks: AbstractTasks, shape: TaskShape) -> Callable[[AbstractSource, 
     return lambda source, number: tasks.sample(source, shape, generator(CPU, "test", number))
 
 
+def randomly_clustered(part: Part, clusters: int) -> Source:
+    """Return a split in clusters of equal size that know nothing of its classes."""
+    order = torch.randperm(len(part.labels), generator=generator(CPU, "clusters"))
+    assigned = (torch.arange(len(part.labels)) % clusters)[order]
+    return Source(part, None, CPU, labels=False, clusters=[members_of(assigned, 1)])
+
+
 def test_images_collide_as_planned() -> None:
     """Over many tasks of single images the observed share is the planned one."""
     part, shape = part_of(12, 30), TaskShape(ways=4, shots=1, queries=3)
@@ -124,20 +131,18 @@ def test_images_collide_as_planned() -> None:
 def test_random_clusters_collide_as_images_do() -> None:
     """Clusters that know nothing give the rate of images that are drawn at random."""
     part, shape = part_of(12, 30), TaskShape(ways=4, shots=1, queries=0)
-    assigned = torch.arange(360) % 9
-    assigned = assigned[torch.randperm(360, generator=generator(CPU, "clusters"))]
-    source = Source(part, None, CPU, labels=False, clusters=[members_of(assigned, 1)])
-    found = collisions(part, source, drawer(Clusters(pretext=None), shape), 2000)
+    found = collisions(
+        part, randomly_clustered(part, 9), drawer(Clusters(pretext=None), shape), 2000
+    )
     assert found["share"] == pytest.approx(probability((30,) * 12, 4), abs=0.06)
 
 
 def test_impure_clusters_collide_no_more_than_images_do() -> None:
     """Where no class is most of a way's examples, nothing makes ways more alike than chance."""
     part, shape = part_of(40, 30), TaskShape(ways=4, shots=2, queries=6)
-    assigned = torch.arange(1200) % 20
-    assigned = assigned[torch.randperm(1200, generator=generator(CPU, "clusters"))]
-    source = Source(part, None, CPU, labels=False, clusters=[members_of(assigned, 1)])
-    found = collisions(part, source, drawer(Clusters(pretext=None), shape), 2000)
+    found = collisions(
+        part, randomly_clustered(part, 20), drawer(Clusters(pretext=None), shape), 2000
+    )
     assert found["pairs"] == pytest.approx(29 / 1199, abs=0.005)
 
 

@@ -1,6 +1,7 @@
 """Where training starts: labels, a file of weights; and the norms that weights are tested with."""
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from bench.cli import main
 from bench.dataset import Dataset, facts
 from bench.errors import UserError
 from bench.plan import Plan, make_plan
+from bench.stages import metatrain
 from bench.stages.perform import perform
 from bench.stages.place import Place
 from bench.store import Store
@@ -272,6 +274,23 @@ def test_transductive_training_ends_with_running_statistics(
     kernel, bias = (torch.from_numpy(trained[f"encoder.0.0.{n}"]) for n in ("weight", "bias"))
     exact = torch.nn.functional.conv2d(images, kernel, bias, padding=1).mean((0, 2, 3))
     assert np.allclose(mean, exact.numpy(), rtol=0.05, atol=0.01)
+
+
+def test_the_seconds_of_running_statistics_count(
+    tmp_path: Path, glyphs: Dataset, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is passed forward for them at the end is part of the cost of training."""
+    taken, now = metatrain._running_statistics, time.perf_counter
+
+    def later() -> bool:
+        monkeypatch.setattr(time, "perf_counter", lambda: now() + 1000)
+        return True
+
+    monkeypatch.setattr(metatrain, "_running_statistics", lambda *given: later() and taken(*given))
+    plan = plan_of(tmp_path, glyphs, f"norm: transductive\nmeta: {PROTONET}\n")
+    spec = stages_of(plan, "none + protonet")["metatrain"]
+    work(store, spec)
+    assert store.manifest("metatrain", spec.key)["cost"]["seconds"] > 1000
 
 
 def test_what_is_not_meta_trained_has_no_inductive_row_that_is_there_already(

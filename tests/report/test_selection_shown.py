@@ -40,20 +40,28 @@ LABEL_VAL = "{name: label_val, snapshots: 3, episodes: 12, shots: 2, queries: 2}
 PRETEXT_VAL = "{name: pretext_val, snapshots: 3, batches: 2}"
 
 
+def finished(text: str, folder: Path, data: Dataset) -> tuple[Plan, Store]:
+    """Return a suite's plan, and a store in which all of it is done."""
+    (folder / "suite.yaml").write_text(text)
+    plan = make_plan(read_suite(folder / "suite.yaml"), lambda name, source: facts(data))
+    store = Store(folder / "results")
+    store.prepare()
+    for spec in plan.stages.values():
+        perform(spec, place_of(store))
+    return plan, store
+
+
+def place_of(store: Store) -> Place:
+    """Return the CPU, with nobody to tell of progress."""
+    return Place(store=store, device=torch.device("cpu"), emit=lambda event: None)
+
+
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory, glyphs: Dataset) -> tuple[Plan, Store]:
     """Return a finished suite of rotation under three rules."""
-    folder = tmp_path_factory.mktemp("oracle")
     rules = f"[last, {LABEL_VAL}, {PRETEXT_VAL}]"
-    text = HEAD
-    (folder / "suite.yaml").write_text(f"{text}grid: {{selection: {rules}}}\n")
-    plan = make_plan(read_suite(folder / "suite.yaml"), lambda name, source: facts(glyphs))
-    store = Store(folder / "results")
-    store.prepare()
-    place = Place(store=store, device=torch.device("cpu"), emit=lambda event: None)
-    for spec in plan.stages.values():
-        perform(spec, place)
-    return plan, store
+    text = f"{HEAD}grid: {{selection: {rules}}}\n"
+    return finished(text, tmp_path_factory.mktemp("oracle"), glyphs)
 
 
 def test_the_report_marks_what_was_selected(oracle: tuple[Plan, Store]) -> None:
@@ -111,20 +119,14 @@ def test_a_search_shows_the_steps_of_what_it_chose(tmp_path: Path, glyphs: Datas
     one, other = "{name: rotation, batch_size: 8}", "{name: simclr, batch_size: 8}"
     search = f"{{name: best_of, candidates: [{one}, {other}], episodes: 2, outer_queries: 2}}"
     text = HEAD.replace(one, search).replace("pretrain_steps: 6", "pretrain_images: 500")
-    (tmp_path / "suite.yaml").write_text(f"{text}selection: {LABEL_VAL}\n")
-    plan = make_plan(read_suite(tmp_path / "suite.yaml"), lambda name, source: facts(glyphs))
-    store = Store(tmp_path / "results")
-    store.prepare()
-    place = Place(store=store, device=torch.device("cpu"), emit=lambda event: None)
-    for spec in plan.stages.values():
-        perform(spec, place)
+    plan, store = finished(f"{text}selection: {LABEL_VAL}\n", tmp_path, glyphs)
     (row,) = (row for row in blocks(read_results(plan, store))[0].rows if row.marks)
     steps = []
     for result in row.group.done:
         spec, manifest = plan.stages[result.cell.stages["pretrain"]], result.trained["pretrain"]
         plugin = rebuild("pretext", spec.inputs["pretext"])
         assert isinstance(plugin, AbstractSearch)
-        alone = pretrain(candidates(spec, plugin)[manifest["metrics"]["chosen"]], place)
+        alone = pretrain(candidates(spec, plugin)[manifest["metrics"]["chosen"]], place_of(store))
         assert manifest["snapshots"] == alone.facts["snapshots"]
         steps.append(f"{alone.metrics['selected_step']} of {alone.curve['steps'][-1]}")
     rule = "weights selected by label_val: an oracle, it saw validation labels"
