@@ -214,7 +214,7 @@ def test_the_report_shows_planned_and_observed() -> None:
         ["cactus", "0", "20", "2", "405 of 500", "0.25"],
         ["UMTRA", "14.8", "-", "-", "-", "-"],
     ]
-    assert table.name == "pseudo-classes-glyphs-5way-1shot.csv"
+    assert table.name == "pseudo-classes-glyphs-5way-1shot"
     assert table.frame["observed"].tolist()[0] == pytest.approx(0.2)
 
 

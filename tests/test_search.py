@@ -18,7 +18,7 @@ from bench.mirror import content as mirrored
 from bench.mirror import stage_child
 from bench.plan import Plan, make_plan
 from bench.report.comparison import blocks
-from bench.report.curves import learning_figure
+from bench.report.figures.learning import learning_figure
 from bench.report.results import read_results
 from bench.stages.perform import perform
 from bench.stages.place import Diverged, Place

@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.report.statistics import (
+from bench.statistics.interval import (
     Interval,
     crossed_interval,
-    detectable_difference,
-    holm,
     one_model_interval,
     paired_difference,
-    sign_flip,
     variances,
-    verdict,
 )
+from bench.statistics.power import detectable_difference
+from bench.statistics.verdict import holm, sign_flip, verdict
 
 
 def draw(rng: np.random.Generator, *, seeds: int, episodes: int) -> np.ndarray:

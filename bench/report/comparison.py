@@ -13,18 +13,15 @@ from bench.cell import ROLES, Json
 from bench.plan import Plan
 from bench.report.pooled import pooled
 from bench.report.results import Group, Results
-from bench.report.statistics import (
+from bench.statistics.interval import (
     Interval,
     Variances,
-    Verdict,
     crossed_interval,
-    holm,
     one_model_interval,
     paired_difference,
-    sign_flip,
     variances,
-    verdict,
 )
+from bench.statistics.verdict import Verdict, holm, sign_flip, verdict
 
 FLOOR = "random_init"  # the control that every row is judged against
 Measure = Callable[[Group, frozenset[int]], np.ndarray]  # [S, E], more is better

@@ -33,10 +33,15 @@ def guessed_table(block: Block) -> Table | None:
         ]
         for group, one in zip(groups, numbers, strict=True)
     ]
-    markdown = words.table([*header, "purity"], rows, right=(1, 2, 3, 4, 5))
     frame = pd.DataFrame(numbers)
     frame.insert(0, "variant", [group.variant for group in groups])
-    return Table(name=f"pseudo-classes-{block.slug}.csv", markdown=markdown, frame=frame)
+    return Table(
+        name=f"pseudo-classes-{block.slug}",
+        header=[*header, "purity"],
+        rows=rows,
+        frame=frame,
+        right=(1, 2, 3, 4, 5),
+    )
 
 
 def _guesses(group: Group) -> bool:

@@ -13,7 +13,7 @@ from bench.plan import Plan
 from bench.published import UNSTATED, Published, dashed
 from bench.report.comparison import Block, Row, is_transductive
 from bench.report.results import Group
-from bench.report.statistics import Interval
+from bench.statistics.interval import Interval
 
 Closeness = Literal["reproduced", "below", "above", "not comparable"]
 WIDEST = 0.02  # half an interval: methods differ by less, so what a wider one meets is no wonder

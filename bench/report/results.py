@@ -151,6 +151,7 @@ class Results:
     cells: tuple[CellResult, ...]
     notes: tuple[str, ...] = ()
     manifests: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # key -> manifest
+    failures: Mapping[str, str] = field(default_factory=dict)  # key -> why it failed last
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -187,8 +188,21 @@ class Results:
 def read_results(plan: Plan, store: Store) -> Results:
     """Read every manifest and every episode of a plan once; a damaged stage counts as missing."""
     manifests, notes = _manifests(plan, store)
-    cells = [_read_cell(cell, store, manifests, notes) for cell in plan.cells]
-    return Results(plan=plan, cells=tuple(cells), notes=tuple(notes), manifests=manifests)
+    failures = _failures(plan, store, manifests)
+    cells = [_read_cell(cell, store, manifests, failures, notes) for cell in plan.cells]
+    return Results(
+        plan=plan,
+        cells=tuple(cells),
+        notes=tuple(notes),
+        manifests=manifests,
+        failures=failures,
+    )
+
+
+def _failures(plan: Plan, store: Store, manifests: Mapping[str, Json]) -> dict[str, str]:
+    """Return the last reason of every stage that failed and has not succeeded since."""
+    found = {key: store.failures(key) for key in plan.stages if key not in manifests}
+    return {key: str(failures[-1]["reason"]) for key, failures in found.items() if failures}
 
 
 def _manifests(plan: Plan, store: Store) -> tuple[dict[str, Mapping[str, Json]], list[str]]:
@@ -204,7 +218,11 @@ def _manifests(plan: Plan, store: Store) -> tuple[dict[str, Mapping[str, Json]],
 
 
 def _read_cell(
-    cell: Cell, store: Store, manifests: Mapping[str, Mapping[str, Json]], notes: list[str]
+    cell: Cell,
+    store: Store,
+    manifests: Mapping[str, Mapping[str, Json]],
+    failures: Mapping[str, str],
+    notes: list[str],
 ) -> CellResult:
     key = cell.stages["evaluate"]
     if key in manifests:
@@ -223,17 +241,14 @@ def _read_cell(
             accuracy_TE=accuracy_TE,
             loss_TE=loss_TE,
         )
-    return _unfinished(cell, store, manifests)
+    return _unfinished(cell, failures)
 
 
-def _unfinished(
-    cell: Cell, store: Store, manifests: Mapping[str, Mapping[str, Json]]
-) -> CellResult:
+def _unfinished(cell: Cell, failures: Mapping[str, str]) -> CellResult:
     for role in (*ROLES, "evaluate"):
         key = cell.stages.get(role)
-        if key is not None and key not in manifests and (failures := store.failures(key)):
-            reason = f"{role}: {failures[-1]['reason']}"
-            return CellResult(cell=cell, status="failed", reason=reason)
+        if key is not None and key in failures:
+            return CellResult(cell=cell, status="failed", reason=f"{role}: {failures[key]}")
     return CellResult(cell=cell, status="missing", reason="not run")
 
 

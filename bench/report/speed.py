@@ -12,7 +12,7 @@ import numpy as np
 from bench.cell import Cell, Json
 from bench.report.comparison import Block, Comparison, Row, compare, floor_of, judge, judge_all
 from bench.report.results import Group
-from bench.report.statistics import Interval, crossed_interval
+from bench.statistics.interval import Interval, crossed_interval
 
 JOINT = "joint"  # the meta that trains on the same tasks without learning to learn
 MEASURES = ("accuracy", "loss")

@@ -144,8 +144,10 @@ def pairs_table(block: Block, plan: Plan) -> Table | None:
             )
     header = ["variant", "minus", "steps", "accuracy (points)", "verdict", "loss (nats)", "verdict"]
     return Table(
-        name=f"pairs-{block.slug}.csv",
-        markdown=words.table(header, rows, right=(2, 3, 5)),
+        name=f"pairs-{block.slug}",
+        header=header,
+        rows=rows,
+        right=(2, 3, 5),
         frame=pd.DataFrame(numbers),
     )
 
@@ -168,8 +170,10 @@ def loss_table(block: Block, plan: Plan) -> Table:
     ]
     right = tuple(range(1, len(readouts) + 3))
     return Table(
-        name=f"loss-{block.slug}.csv",
-        markdown=words.table(header, rows, right=right),
+        name=f"loss-{block.slug}",
+        header=header,
+        rows=rows,
+        right=right,
         frame=pd.DataFrame([_numbers(one) for one in found]),
     )
 

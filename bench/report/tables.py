@@ -11,7 +11,8 @@ from bench.report import words
 from bench.report.comparison import Block, Comparison, Row, is_floor
 from bench.report.reproduction import Beside
 from bench.report.results import CellResult, Group, Results
-from bench.report.statistics import ASSUMED_SEED_SD, Interval, detectable_difference
+from bench.statistics.interval import Interval
+from bench.statistics.power import ASSUMED_SEED_SD, detectable_difference
 
 SEED_COUNTS = (3, 5, 10, 20)
 NAN = float("nan")
@@ -19,11 +20,22 @@ NAN = float("nan")
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table as markdown, and the numbers behind it under the name of their CSV file."""
+    """A table as a reader meets it, and the numbers behind it under the name of their files.
+
+    ``rows`` are texts, unescaped; ``right`` are the columns of numbers among them; ``frame`` is
+    what the CSV holds.
+    """
 
     name: str
-    markdown: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
     frame: pd.DataFrame
+    right: Sequence[int] = ()
+
+    @property
+    def markdown(self) -> str:
+        """The table as GitHub and a terminal show it."""
+        return words.table(self.header, self.rows, self.right)
 
 
 def accuracy_table(block: Block, results: Results) -> Table:
@@ -42,8 +54,9 @@ def accuracy_table(block: Block, results: Results) -> Table:
         for row in block.rows
     ]
     frame = pd.DataFrame([_numbers(row, results) for row in block.rows])
-    markdown = words.table(header, rows, right=(2, 3, 5))
-    return Table(name=f"accuracy-{block.slug}.csv", markdown=markdown, frame=frame)
+    return Table(
+        name=f"accuracy-{block.slug}", header=header, rows=rows, frame=frame, right=(2, 3, 5)
+    )
 
 
 def _norm(row: Row) -> str:
@@ -76,8 +89,9 @@ def cost_table(block: Block, results: Results) -> Table:
         ]
         for row, cost in zip(block.rows, frame.to_dict("records"), strict=True)
     ]
-    markdown = words.table(header, rows, right=(1, 2, 3, 5, 6, 7))
-    return Table(name=f"cost-{block.slug}.csv", markdown=markdown, frame=frame)
+    return Table(
+        name=f"cost-{block.slug}", header=header, rows=rows, frame=frame, right=(1, 2, 3, 5, 6, 7)
+    )
 
 
 def _legacy(row: Row) -> str:
@@ -173,9 +187,14 @@ def across_table(block: Block) -> Table | None:
         | comparison_columns("reference", one)
         for group, one in block.across
     ]
-    markdown = words.table(["variant", "labels", "minus", "difference"], rows, right=(3,))
     frame = pd.DataFrame(numbers)
-    return Table(name=f"across-labels-{block.slug}.csv", markdown=markdown, frame=frame)
+    return Table(
+        name=f"across-labels-{block.slug}",
+        header=["variant", "labels", "minus", "difference"],
+        rows=rows,
+        frame=frame,
+        right=(3,),
+    )
 
 
 def published_table(found: Sequence[Beside]) -> Table | None:
@@ -195,9 +214,14 @@ def published_table(found: Sequence[Beside]) -> Table | None:
         ]
         for one in found
     ]
-    markdown = words.table([*header, "verdict", "source"], rows, right=(2, 3, 4))
     frame = pd.DataFrame([_beside(one) for one in found])
-    return Table(name="published.csv", markdown=markdown, frame=frame)
+    return Table(
+        name="published",
+        header=[*header, "verdict", "source"],
+        rows=rows,
+        frame=frame,
+        right=(2, 3, 4),
+    )
 
 
 def _beside(one: Beside) -> dict[str, object]:
@@ -224,8 +248,7 @@ def unfinished_table(results: Results) -> Table | None:
     columns = ["cell", "data", "status", "reason"]
     rows = [[one.cell.id, one.cell.data, one.status, one.reason] for one in results.unfinished()]
     frame = pd.DataFrame(rows, columns=pd.Index(columns))
-    markdown = words.table(columns, rows)
-    return Table(name="unfinished.csv", markdown=markdown, frame=frame) if rows else None
+    return Table(name="unfinished", header=columns, rows=rows, frame=frame) if rows else None
 
 
 def power_table(blocks: Sequence[Block]) -> Table:
@@ -236,8 +259,9 @@ def power_table(blocks: Sequence[Block]) -> Table:
         [block.title, str(row["spread"]), *(f"{100 * float(str(row[h])):.1f}" for h in header[2:])]
         for block, row in zip(blocks, numbers, strict=True)
     ]
-    markdown = words.table(header, rows, right=(2, 3, 4, 5))
-    return Table(name="detectable.csv", markdown=markdown, frame=pd.DataFrame(numbers))
+    return Table(
+        name="detectable", header=header, rows=rows, frame=pd.DataFrame(numbers), right=(2, 3, 4, 5)
+    )
 
 
 def _detectable(block: Block) -> dict[str, object]:
@@ -281,5 +305,4 @@ def provenance_table(results: Results) -> Table:
             seen[key] = seen.get(key, 0) + 1
     rows = [[*key, str(cells)] for key, cells in seen.items()]
     frame = pd.DataFrame(rows, columns=pd.Index([*columns, "cells"]))
-    markdown = words.table([*columns, "cells"], rows)
-    return Table(name="provenance.csv", markdown=markdown, frame=frame)
+    return Table(name="provenance", header=[*columns, "cells"], rows=rows, frame=frame)

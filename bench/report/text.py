@@ -14,10 +14,10 @@ from bench.published import UNSTATED, published
 from bench.report import speed_text, words
 from bench.report.answer import one_seed, overall, sentences
 from bench.report.comparison import Block, is_floor
+from bench.report.figures.style import Picture
 from bench.report.guessed import guessed_table
 from bench.report.reproduction import Beside, beside, tally
 from bench.report.results import Results
-from bench.report.style import Picture
 from bench.report.tables import (
     Table,
     accuracy_table,
@@ -80,7 +80,7 @@ def write_text(
         overall=overall(blocks),
         new_tasks=speed_text.answer(blocks, plan),
         blocks=sections,
-        csv=["cells.csv", *(table.name for table in tables)],
+        csv=["cells.csv", *(f"{table.name}.csv" for table in tables)],
         pictures=pictures,
         published=literature,
         tally=tally(found),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from bench.report.statistics import Interval
+from bench.statistics.interval import Interval
 
 NONE = "-"  # an empty cell of a table
 

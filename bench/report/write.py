@@ -8,16 +8,16 @@ from bench import published
 from bench.cell import digest
 from bench.plan import Plan
 from bench.report.comparison import blocks
-from bench.report.curves import learning_figure
-from bench.report.figures import accuracy_figures
+from bench.report.figures.accuracy import accuracy_figures
+from bench.report.figures.learning import learning_figure
+from bench.report.figures.speed import speed_figures
+from bench.report.figures.weights import weights_figure
 from bench.report.frame import csv_bytes, frame_of
 from bench.report.results import read_results
-from bench.report.speed_figures import speed_figures
 from bench.report.text import suite_changed, write_text
-from bench.report.weights import weights_figure
 from bench.store import Store, write_atomic
 
-REVISION = 5  # raised when a report of the same results reads differently
+REVISION = 6  # raised when a report of the same results reads differently
 MARK = re.compile(r"<!-- bench report (?P<hash>[0-9a-f]{64})(?P<files>( [^ /]+)*) -->")
 
 
@@ -78,8 +78,9 @@ def _contents(plan: Plan, store: Store) -> tuple[dict[str, bytes], str]:
     pictures = speed_figures(results, compared) + accuracy_figures(results, compared)
     pictures += [one for one in over_training if one]
     report = write_text(results, compared, pictures, content_hash(plan, store))
-    files = {picture.name: picture.content for picture in pictures}
-    files |= {table.name: csv_bytes(table.frame) for table in report.tables}
+    files = {f"{picture.name}.png": picture.png for picture in pictures}
+    files |= {f"{picture.name}.svg": picture.svg for picture in pictures}
+    files |= {f"{table.name}.csv": csv_bytes(table.frame) for table in report.tables}
     files["cells.csv"] = csv_bytes(frame_of(results))
     return files, report.markdown
 

@@ -18,8 +18,8 @@ from bench.report.preview import plan_text
 from bench.report.results import Group, Results, read_results
 from bench.report.speed import Pair, pairs, speeds
 from bench.report.speed_text import answer
-from bench.report.statistics import crossed_interval, paired_difference
 from bench.report.write import write_report
+from bench.statistics.interval import crossed_interval, paired_difference
 from bench.store import Store
 
 Make = Callable[..., Any]

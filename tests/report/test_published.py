@@ -16,9 +16,9 @@ from bench.published import UNSTATED, Published
 from bench.report.comparison import Block, Row, blocks
 from bench.report.reproduction import Beside, beside, close, tally
 from bench.report.results import CellResult, Group, read_results
-from bench.report.statistics import Interval, crossed_interval
 from bench.report.text import write_text
 from bench.report.write import content_hash, write_report
+from bench.statistics.interval import Interval, crossed_interval
 from bench.store import Store
 
 Make = Callable[..., Any]

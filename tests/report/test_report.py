@@ -16,13 +16,13 @@ from PIL import Image
 
 from bench.errors import UserError
 from bench.plan import Plan
-from bench.report import figures
 from bench.report.answer import sentences
 from bench.report.comparison import Block, Row, blocks, is_floor
-from bench.report.curves import _panels
+from bench.report.figures import accuracy as figures
+from bench.report.figures.learning import _panels
+from bench.report.figures.style import looks
 from bench.report.frame import cell_frame, write_export
 from bench.report.results import read_results
-from bench.report.style import looks
 from bench.report.tables import cost_table
 from bench.report.text import write_text
 from bench.report.write import content_hash, is_current, write_report

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from bench.cell import Json
+from bench.report.figures.weights import _panels, _weights, weights_figure
 from bench.report.results import Results, read_results
-from bench.report.weights import _panels, _weights, weights_figure
 
 Make = Callable[..., Any]
 
@@ -70,10 +70,10 @@ def test_the_figure_draws_every_member(synthetic: Make) -> None:
     picture = weights_figure(results_with(synthetic, {"rotation": 0.1, "simclr": 0.9}))
     assert picture is not None
     assert (picture.name, picture.alt.split(":")[0]) == (
-        "weights.png",
+        "weights",
         "Learned weights of pretexts",
     )
-    pixels = np.array(Image.open(io.BytesIO(picture.content)).convert("RGB")).astype(int)
+    pixels = np.array(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
     assert pixels.shape[1] == 1760
     for colour in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0)):
         assert (abs(pixels - colour).max(2) < 8).sum() > 500

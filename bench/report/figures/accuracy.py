@@ -10,10 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.report import words
 from bench.report.comparison import Block, Row, is_floor, slug
-from bench.report.results import Results
-from bench.report.speed import of_blocks
-from bench.report.statistics import Interval, crossed_interval
-from bench.report.style import (
+from bench.report.figures.style import (
     CONTROL,
     QUIET,
     Look,
@@ -24,11 +21,14 @@ from bench.report.style import (
     legend_height,
     looks,
     panels,
-    png,
+    picture,
     seaborn,
     styled,
     wrapped,
 )
+from bench.report.results import Results
+from bench.report.speed import of_blocks
+from bench.statistics.interval import Interval, crossed_interval
 
 MOST_LEVEL = 12  # rows in all, beyond which the figure of adaptation leaves most level lines out
 FILLED = "filled: saw no labels; hollow: saw labels"
@@ -57,10 +57,10 @@ def accuracy_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]
                 "cost": ("Accuracy against seconds", _cost(chosen, look)),
             }
             pictures += [
-                Picture(
-                    name=f"{name}-{data}-{ways}way{f'-new-{slug(new)}' if new else ''}.png",
-                    alt=f"{alt}: {data}, {ways}-way{f', new {new}' if new else ''}",
-                    content=png(figure),
+                picture(
+                    f"{name}-{data}-{ways}way{f'-new-{slug(new)}' if new else ''}",
+                    f"{alt}: {data}, {ways}-way{f', new {new}' if new else ''}",
+                    figure,
                 )
                 for name, (alt, figure) in draw.items()
                 if figure is not None

@@ -7,10 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.report.comparison import Block
-from bench.report.results import Group, Results
-from bench.report.speed import MEASURES, of_blocks
-from bench.report.statistics import crossed_interval
-from bench.report.style import (
+from bench.report.figures.style import (
     QUIET,
     Look,
     Picture,
@@ -20,9 +17,12 @@ from bench.report.style import (
     legend_height,
     looks,
     panels,
-    png,
+    picture,
     styled,
 )
+from bench.report.results import Group, Results
+from bench.report.speed import MEASURES, of_blocks
+from bench.statistics.interval import crossed_interval
 
 AXIS = {"accuracy": "accuracy (%)", "loss": "query loss (nats)"}
 SCALE = {"accuracy": 100.0, "loss": 1.0}
@@ -38,8 +38,7 @@ def speed_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]:
         for block in of_blocks(held):
             what = f"Accuracy and query loss by steps on new {block.held_out}"
             alt = f"{what}: {_where(block)}; {BANDS}"
-            content = png(_both(block, look))
-            pictures.append(Picture(name=f"speed-{block.slug}.png", alt=alt, content=content))
+            pictures.append(picture(f"speed-{block.slug}", alt, _both(block, look)))
         for setting in dict.fromkeys((block.data, block.ways, block.shots) for block in held):
             single = [one for one in held if _setting(one) == setting and not one.is_mean]
             if len(single) > 1:
@@ -85,10 +84,10 @@ def _each(blocks: Sequence[Block], measure: str, look: Mapping[str, Look]) -> Pi
             axis.set_xlabel("steps on the new task")
     first = blocks[0]
     data = f"{first.data}-{first.ways}way-{first.shots}shot"
-    return Picture(
-        name=f"speed-each-{measure}-{data}.png",
-        alt=f"{AXIS[measure].capitalize()} by steps, for each new task: {_where(first)}; {BANDS}",
-        content=png(_with_legend(axes, names, look)),
+    return picture(
+        f"speed-each-{measure}-{data}",
+        f"{AXIS[measure].capitalize()} by steps, for each new task: {_where(first)}; {BANDS}",
+        _with_legend(axes, names, look),
     )
 
 

@@ -1,19 +1,13 @@
-"""The statistics of a comparison: crossed intervals, p-values, verdicts, power. Pure functions.
+"""Intervals over new seeds and new episodes, of accuracies and of paired differences.
 
 Shapes: S seeds, E test episodes; every variant meets the same episodes with every seed.
 Accuracies and differences lie in [-1, 1]; a variance here is always that of a mean.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import special  # not scipy.stats: it fails where torch cannot be imported
-
-Verdict = Literal["better", "equivalent", "worse", "undecided"]
-ASSUMED_SEED_SD = 0.008  # 0.8 points: a few-shot model's accuracy from seed to seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,73 +103,3 @@ def paired_difference(a_SE: np.ndarray, reference_SE: np.ndarray, level: float =
     if a_SE.shape != reference_SE.shape:
         raise ValueError(f"{a_SE.shape} and {reference_SE.shape} are not paired")
     return crossed_interval(a_SE - reference_SE, level)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjust the p-values of one family so that any false verdict at all has the nominal rate.
-
-    Step-down: the i-th smallest (from 0) of m times (m - i), never below an earlier one, at most
-    1 (Holm 1979, doi:10.2307/4615733).
-    """
-    adjusted, highest = [0.0] * len(p), 0.0
-    for rank, position in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[position]))
-        adjusted[position] = highest
-    return adjusted
-
-
-def verdict(
-    difference: Interval, p_adjusted: float | None, margin: float, level: float = 0.05
-) -> Verdict:
-    """Judge a paired difference; ``margin`` in [0, 1] is what counts as practically equal.
-
-    Equivalent if the interval lies within +- margin; else better or worse if it excludes 0 and
-    the adjusted p is below ``level``; else undecided, as is every comparison of one seed.
-    """
-    if difference.one_model or p_adjusted is None:
-        return "undecided"
-    if -margin <= difference.low and difference.high <= margin:
-        return "equivalent"
-    if p_adjusted < level and difference.low > 0:
-        return "better"
-    return "worse" if p_adjusted < level and difference.high < 0 else "undecided"
-
-
-def sign_flip(d_S: np.ndarray) -> float | None:
-    """Exact two-sided p of per-seed mean differences under all 2^S changes of their signs.
-
-    None ("not attainable") below six seeds: the smallest p there is, 2^(1 - S), exceeds .05.
-    Both halves' signed sums are listed and met in the middle, so that S = 30 takes no time.
-    """
-    S = len(d_S)
-    if S < 6:
-        return None
-    left, right = _signed_sums(d_S[: S // 2]), np.sort(_signed_sums(d_S[S // 2 :]))
-    observed = abs(float(d_S.sum())) * (1 - 1e-12) - 1e-15  # a tie is as extreme, whatever rounds
-    above = len(right) - np.searchsorted(right, observed - left, side="left")
-    below = np.searchsorted(right, -observed - left, side="right")
-    return min(1.0, float((above + below).sum()) / 2.0**S)
-
-
-def _signed_sums(d_S: np.ndarray) -> np.ndarray:
-    sums = np.zeros(1)
-    for d in d_S:
-        sums = np.concatenate([sums + d, sums - d])
-    return sums
-
-
-def detectable_difference(
-    sd: float, seeds: int, *, shared: float = 0.0, power: float = 0.8, level: float = 0.05
-) -> float | None:
-    """Give the smallest true difference that a two-sided t over ``seeds`` finds with ``power``.
-
-    ``sd`` is that of the per-seed paired differences, ``shared`` the variance that seeds have in
-    common. Power is that of the noncentral t with seeds - 1 degrees of freedom, before Holm.
-    None with one seed, which detects nothing.
-    """
-    if seeds < 2:
-        return None
-    se = math.sqrt(sd**2 / seeds + shared)
-    critical = special.stdtrit(seeds - 1, 1 - level / 2)
-    # The effect, in standard errors, of which 1 - power stays below; the far tail is nil.
-    return se * float(special.nctdtrinc(seeds - 1, 1 - power, critical))

@@ -9,8 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.cell import ROLES, Cell, Json, kind_of
 from bench.report import words
-from bench.report.results import Results
-from bench.report.style import (
+from bench.report.figures.style import (
     CONTROL,
     SOLID,
     Look,
@@ -21,9 +20,10 @@ from bench.report.style import (
     legend_height,
     looks,
     panels,
-    png,
+    picture,
     styled,
 )
+from bench.report.results import Results
 
 Manifest = Mapping[str, Json]
 SHARED = Look(colour=CONTROL, marker="", dashes=SOLID, fill=CONTROL)
@@ -35,12 +35,11 @@ def learning_figure(results: Results) -> Picture | None:
     found = _panels(results)
     if not found:
         return None
-    with styled():
-        picture = _draw(found, looks(results))
     new = any(one.cell.held_out for one in results.cells)
     over = "seeds and what was held out" if new else "seeds"
     alt = f"Learning curves: mean loss over {over}; band: lowest to highest"
-    return Picture(name="learning.png", alt=alt, content=png(picture))
+    with styled():
+        return picture("learning", alt, _draw(found, looks(results)))
 
 
 def _panels(results: Results) -> dict[str, dict[str, list[Manifest]]]:

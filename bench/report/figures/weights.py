@@ -12,8 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.cell import Json
 from bench.report import words
-from bench.report.results import Results
-from bench.report.style import (
+from bench.report.figures.style import (
     COLOURS,
     DASHES,
     QUIET,
@@ -24,10 +23,11 @@ from bench.report.style import (
     legend_below,
     legend_height,
     panels,
-    png,
+    picture,
     styled,
     wrapped,
 )
+from bench.report.results import Results
 
 Manifest = Mapping[str, Json]
 WEIGHT = "weight/"  # what a curve's name begins with, before the member's
@@ -38,10 +38,9 @@ def weights_figure(results: Results) -> Picture | None:
     found = _panels(results)
     if not found:
         return None
-    with styled():
-        picture = _draw(found)
     alt = "Learned weights of pretexts: mean over seeds; band: lowest to highest; dotted: uniform"
-    return Picture(name="weights.png", alt=alt, content=png(picture))
+    with styled():
+        return picture("weights", alt, _draw(found))
 
 
 def _panels(results: Results) -> dict[str, list[Manifest]]:

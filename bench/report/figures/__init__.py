@@ -1,0 +1,1 @@
+"""The figures of a report, each from results and comparisons to a picture."""
