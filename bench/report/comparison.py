@@ -143,6 +143,20 @@ def judge(family: Sequence[Comparison], margin: float) -> list[Comparison]:
     ]
 
 
+def opposite(one: Comparison, reference: str) -> Comparison:
+    """Return a comparison the other way round, against ``reference``; what p says stays."""
+    turned: dict[Verdict | None, Verdict] = {"better": "worse", "worse": "better"}
+    was = one.difference
+    if was is None:
+        return replace(one, reference=reference)
+    return replace(
+        one,
+        reference=reference,
+        difference=replace(was, mean=-was.mean, low=-was.high, high=-was.low),
+        verdict=turned.get(one.verdict, one.verdict),
+    )
+
+
 def is_transductive(group: Group, plan: Plan) -> bool:
     """Whether a prediction depends on the other queries: by their statistics, or by the method."""
     claims = plan.cards.get(f"meta/{group.first.meta}", {}).get("claims", {})

@@ -36,6 +36,13 @@ def _three_decimals(interval: Interval, sign: str) -> str:
     return f"{words} (one model)" if interval.one_model else words
 
 
+def p_value(p: float | None) -> str:
+    """Return a p-value as one writes it: ``.034``, ``< .001``; a dash where there is none."""
+    if p is None:
+        return NONE
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
 def within(margin: float) -> str:
     """Return a margin in points: ``1 point``, ``0.5 points``."""
     return f"{100 * margin:g} point" + ("" if margin == 0.01 else "s")

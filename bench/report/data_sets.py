@@ -1,0 +1,168 @@
+"""Across data sets: what holds on more than one, with data sets as blocks.
+
+Shots of one model are not independent, so they are no blocks: each number of ways and shots is
+looked at by itself. A row that lacks a data set, or is incomplete on one, has no mean.
+
+Shapes: V rows, S seeds, B data sets.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from bench.report.comparison import Block, Comparison, Row
+from bench.statistics.across import (
+    BlockMean,
+    CriticalDifference,
+    Tally,
+    critical_difference,
+    mean_difference,
+    win_tie_loss,
+)
+from bench.statistics.aggregate import FEWEST_BLOCKS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Everywhere:
+    """A row against one reference on every data set, in the order of the blocks.
+
+    ``mean`` and ``tally`` are None where it is not whole on each of them.
+    """
+
+    variant: str
+    labels: str
+    reference: str
+    compared: tuple[Comparison | None, ...]
+    mean: BlockMean | None
+    tally: Tally | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSets:
+    """One number of ways and shots over all its data sets.
+
+    ``scores`` maps each row that is whole on every one to its accuracies [S, B], the best first.
+    """
+
+    ways: int
+    shots: int
+    blocks: tuple[Block, ...]
+    rows: tuple[Everywhere, ...]
+    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Name the setting in words."""
+        return f"{self.ways}-way {self.shots}-shot over {len(self.blocks)} data sets"
+
+    @property
+    def slug(self) -> str:
+        """Name the setting in a file's name."""
+        return f"{self.ways}way-{self.shots}shot"
+
+    @property
+    def has_aggregates(self) -> bool:
+        """Whether there are enough data sets for interquartile means and profiles."""
+        return len(self.blocks) >= FEWEST_BLOCKS and bool(self.scores)
+
+    @cached_property
+    def ranking(self) -> CriticalDifference | None:
+        """Ranks and cliques; None where no difference of two rows is attainable."""
+        if len(self.scores) < 2:
+            return None
+        return critical_difference(np.stack([one_SB.mean(0) for one_SB in self.scores.values()]))
+
+
+def data_sets(blocks: Sequence[Block]) -> tuple[DataSets, ...]:
+    """Gather the blocks of each number of ways and shots that has more than one data set."""
+    found: dict[tuple[int, int], list[Block]] = {}
+    for block in blocks:
+        if not block.held_out:
+            found.setdefault((block.ways, block.shots), []).append(block)
+    return tuple(
+        DataSets(
+            ways=ways,
+            shots=shots,
+            blocks=tuple(own),
+            rows=(*_rows(own, _baseline), *_rows(own, _floor)),
+            scores=_scores(own),
+        )
+        for (ways, shots), own in found.items()
+        if len(own) > 1
+    )
+
+
+def _baseline(row: Row) -> Comparison | None:
+    return row.baseline
+
+
+def _floor(row: Row) -> Comparison | None:
+    return row.floor
+
+
+def _by_variant(block: Block) -> dict[str, Row]:
+    return {row.group.variant: row for row in block.rows}
+
+
+def _rows(
+    blocks: Sequence[Block], of: Callable[[Row], Comparison | None]
+) -> tuple[Everywhere, ...]:
+    """Return every row that is judged by one reference on some data set."""
+    rows: dict[tuple[str, str], str] = {}
+    for block in blocks:
+        for row in block.rows:
+            one = of(row)
+            if one is not None and one.reference != row.group.variant:
+                rows.setdefault((row.group.variant, one.reference), row.group.first.labels)
+    named = [_by_variant(block) for block in blocks]
+    return tuple(
+        _everywhere(variant, labels, reference, [_compared(one, variant, of) for one in named])
+        for (variant, reference), labels in rows.items()
+        if not (of is _floor and _is_baseline(blocks, reference, labels))
+    )
+
+
+def _is_baseline(blocks: Sequence[Block], reference: str, labels: str) -> bool:
+    """Whether the floor is the class's baseline, against which the row was listed already."""
+    return all(block.baselines.get(labels) == reference for block in blocks)
+
+
+def _compared(
+    rows: Mapping[str, Row], variant: str, of: Callable[[Row], Comparison | None]
+) -> Comparison | None:
+    row = rows.get(variant)
+    return of(row) if row is not None else None
+
+
+def _everywhere(
+    variant: str, labels: str, reference: str, compared: Sequence[Comparison | None]
+) -> Everywhere:
+    whole = [
+        one
+        for one in compared
+        if one is not None and one.reference == reference and one.difference is not None
+    ]
+    is_whole = len(whole) == len(compared)
+    means = np.array([one.difference.mean for one in whole if one.difference])
+    return Everywhere(
+        variant=variant,
+        labels=labels,
+        reference=reference,
+        compared=tuple(compared),
+        mean=mean_difference(means) if is_whole else None,
+        tally=win_tie_loss(one.verdict or "undecided" for one in whole) if is_whole else None,
+    )
+
+
+def _scores(blocks: Sequence[Block]) -> dict[str, np.ndarray]:
+    """Return accuracies [S, B] of the rows that are whole on every set, with the same seeds."""
+    named = [_by_variant(block) for block in blocks]
+    found = {}
+    for variant in named[0]:
+        rows = [one.get(variant) for one in named]
+        groups = [row.group for row in rows if row is not None and row.accuracy]
+        if len(groups) == len(blocks) and len({group.seeds() for group in groups}) == 1:
+            found[variant] = np.stack([group.accuracy().mean(1) for group in groups], axis=1)
+    return dict(sorted(found.items(), key=lambda item: -float(item[1].mean())))

@@ -1,0 +1,150 @@
+"""What a report says across data sets: tables, and why a test is not attainable."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bench.report import words
+from bench.report.data_sets import DataSets, Everywhere
+from bench.report.tables import NAN, Table
+from bench.statistics.aggregate import FEWEST_BLOCKS, interquartile_mean, performance_profile
+
+THRESHOLDS = np.linspace(0, 1, 101)  # of accuracy, for performance profiles
+
+
+def differences_table(found: DataSets) -> Table:
+    """Every row's difference on each data set, their mean, and wins, ties and losses."""
+    names = [block.data for block in found.blocks]
+    header = ["variant", "labels", "minus", *names, "mean", "wins / ties / losses"]
+    rows = [
+        [one.variant, one.labels, one.reference, *_each(one), _mean(one), _tally(one)]
+        for one in found.rows
+    ]
+    return Table(
+        name=f"data-sets-{found.slug}",
+        header=header,
+        rows=rows,
+        frame=pd.DataFrame([_numbers(one, names) for one in found.rows]),
+        right=tuple(range(3, len(header))),
+    )
+
+
+def _each(one: Everywhere) -> list[str]:
+    return [
+        words.NONE
+        if compared is None
+        else words.points(compared.difference)
+        if compared.difference
+        else compared.trouble
+        for compared in one.compared
+    ]
+
+
+def _mean(one: Everywhere) -> str:
+    if one.mean is None:
+        return "incomplete"
+    if one.mean.low is None or one.mean.high is None:
+        return f"{100 * one.mean.mean:+.1f}"
+    mean, low, high = (100 * value for value in (one.mean.mean, one.mean.low, one.mean.high))
+    return f"{mean:+.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _tally(one: Everywhere) -> str:
+    return f"{one.tally.win} / {one.tally.tie} / {one.tally.loss}" if one.tally else words.NONE
+
+
+def _numbers(one: Everywhere, names: Sequence[str]) -> dict[str, object]:
+    found: dict[str, object] = {
+        "variant": one.variant,
+        "labels": one.labels,
+        "reference": one.reference,
+    }
+    for name, compared in zip(names, one.compared, strict=True):
+        found[name] = compared.difference.mean if compared and compared.difference else NAN
+    mean, tally = one.mean, one.tally
+    return found | {
+        "mean": mean.mean if mean else NAN,
+        "mean_low": mean.low if mean else NAN,
+        "mean_high": mean.high if mean else NAN,
+        "p": mean.p if mean else NAN,
+        "wins": tally.win if tally else NAN,
+        "ties": tally.tie if tally else NAN,
+        "losses": tally.loss if tally else NAN,
+    }
+
+
+def ranks_note(found: DataSets) -> str:
+    """Say what the ranks show, or why there is no critical-difference diagram."""
+    if found.ranking is not None:
+        return (
+            "Mean ranks; a bar joins rows that exact Wilcoxon tests with Holm's adjustment do not "
+            "tell apart."
+        )
+    rows, sets = len(found.scores), len(found.blocks)
+    pairs = rows * (rows - 1) // 2
+    if not pairs:
+        return "Critical-difference diagram: fewer than two rows are whole on every data set."
+    return (
+        f"Critical-difference diagram: not attainable. With {sets} data sets the smallest p there "
+        f"is, 2^(1-{sets}), exceeds .05 / {pairs} pairs."
+    )
+
+
+def aggregates_table(found: DataSets) -> Table | None:
+    """Interquartile means over seeds and data sets; None below eight data sets."""
+    if not found.has_aggregates:
+        return None
+    numbers = []
+    for variant, score_SB in found.scores.items():
+        one = interquartile_mean(score_SB)
+        assert one is not None
+        numbers.append({"variant": variant, "iqm": one.value, "low": one.low, "high": one.high})
+    rows = [
+        [
+            str(row["variant"]),
+            "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * row[k] for k in ("iqm", "low", "high"))),
+        ]
+        for row in numbers
+    ]
+    return Table(
+        name=f"interquartile-means-{found.slug}",
+        header=["variant", "interquartile mean %"],
+        rows=rows,
+        frame=pd.DataFrame(numbers),
+        right=(1,),
+    )
+
+
+def profiles_table(found: DataSets) -> Table | None:
+    """The share of runs above each accuracy, in every tenth of it; all in the CSV."""
+    if not found.has_aggregates:
+        return None
+    profiles = {
+        variant: performance_profile(score_SB, THRESHOLDS)
+        for variant, score_SB in found.scores.items()
+    }
+    numbers, rows = [], []
+    for variant, one in profiles.items():
+        assert one is not None
+        rows.append([variant, *(f"{100 * share:.0f}" for share in one.share[10:100:10])])
+        numbers += [
+            {"variant": variant, "accuracy": t, "share": share, "low": low, "high": high}
+            for t, share, low, high in zip(one.thresholds, one.share, one.low, one.high, strict=True)
+        ]
+    shown = [f"> {round(100 * t)} %" for t in THRESHOLDS[10:100:10]]
+    return Table(
+        name=f"profiles-{found.slug}",
+        header=["variant", *shown],
+        rows=rows,
+        frame=pd.DataFrame(numbers),
+        right=tuple(range(1, 10)),
+    )
+
+
+def too_few() -> str:
+    """Say from how many data sets on there are aggregates."""
+    return (
+        f"Interquartile means and performance profiles need {FEWEST_BLOCKS} data sets: "
+        "a quartile of fewer is one of them."
+    )

@@ -1,0 +1,226 @@
+"""The factorial view: what the start does, what meta-learning does, and whether they add up.
+
+A suite's grid is a split plot: rows of one start and seed share an encoder. So nothing is pooled:
+every effect is a contrast of rows, formed seed by seed and episode by episode, and its interval is
+the crossed interval of that contrast.
+
+Shapes: G starts, H ways of meta-learning, S seeds, E episodes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from bench.cell import Cell, Json, digest
+from bench.plan import Plan
+from bench.report.comparison import Block, Comparison, judge
+from bench.report.results import Group
+from bench.statistics.contrast import departure, interaction, main_effect
+from bench.statistics.interval import Interval, crossed_interval
+
+START = ("pretext.", "init.", "pretrain.")
+LEARNING = ("meta.", "tasks.", "task.", "auxiliary.", "metatrain.", "selection", "norm.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """A contrast of rows, in accuracy: ``level`` instead of what ``compared`` names as reference.
+
+    It has no verdict where rows that saw different labels are set against each other.
+    """
+
+    level: str
+    compared: Comparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factorial:
+    """The largest complete grid of a block, and its effects; none with a ``trouble``.
+
+    ``accuracy_GH`` are means; ``departures`` [G][H] say how far each row is from what start and
+    meta-learning would add up to.
+    """
+
+    block: Block
+    starts: tuple[str, ...]
+    learnings: tuple[str, ...]
+    reference: tuple[int, int]
+    trouble: str = ""
+    accuracy_GH: np.ndarray | None = None
+    of_start: tuple[Effect, ...] = ()
+    of_learning: tuple[Effect, ...] = ()
+    interactions: tuple[Effect, ...] = ()
+    departures: tuple[tuple[Interval, ...], ...] = ()
+
+
+def factorial(block: Block, plan: Plan) -> Factorial | None:
+    """Return the effects within a block's grid; None where no grid of 2 x 2 rows is complete."""
+    grid = _grid([row.group for row in block.rows])
+    if grid is None:
+        return None
+    starts = _names([row[0].first for row in grid], START, _start_name)
+    learnings = _names([group.first for group in grid[0]], LEARNING, _learning_name)
+    named = Factorial(
+        block=block, starts=starts, learnings=learnings, reference=_reference(grid, block)
+    )
+    trouble = _trouble(grid)
+    if trouble:
+        return replace(named, trouble=trouble)
+    return _with_effects(named, grid, float(plan.settings["margin"]))
+
+
+def _grid(groups: Sequence[Group]) -> list[list[Group]] | None:
+    """Return rows as [G][H]: of all complete grids of starts and ways of learning the largest.
+
+    Candidates are the ways of learning that two starts share, and the starts that have them all.
+    """
+    placed: dict[str, dict[str, Group]] = {}
+    for group in groups:
+        start, learning = _level(group.first, START), _level(group.first, LEARNING)
+        placed.setdefault(start, {}).setdefault(learning, group)
+    best: list[list[Group]] = []
+    for one, other in combinations(placed.values(), 2):
+        shared = [learning for learning in one if learning in other]
+        rows = [found for found in placed.values() if found.keys() >= set(shared)]
+        if len(shared) > 1 and len(rows) * len(shared) > sum(map(len, best)):
+            best = [[found[learning] for learning in shared] for found in rows]
+    return best or None
+
+
+def _level(cell: Cell, names: tuple[str, ...]) -> str:
+    """Return what tells a level of a factor from another: its axes, and all their parameters."""
+    params = {name: value for name, value in cell.params.items() if name.startswith(names)}
+    axes = (
+        (cell.init, cell.pretext)
+        if names == START
+        else (cell.meta, cell.tasks, cell.auxiliary, cell.norm)
+    )
+    return digest([*axes, params, cell.encoder])
+
+
+def _names(
+    cells: Sequence[Cell], names: tuple[str, ...], name_of: Callable[[Cell], str]
+) -> tuple[str, ...]:
+    """Name levels by their plug-in, and by the parameters in which equal names differ."""
+    plain = [name_of(cell) for cell in cells]
+    found = []
+    for cell, name in zip(cells, plain, strict=True):
+        alike = [other for other, its in zip(cells, plain, strict=True) if its == name]
+        differing = _differing(cell, alike, names)
+        shown = ", ".join(f"{key}={value}" for key, value in differing.items())
+        found.append(f"{name} ({shown})" if shown else name)
+    return tuple(found)
+
+
+def _differing(cell: Cell, alike: Sequence[Cell], names: tuple[str, ...]) -> Mapping[str, Json]:
+    params = {key: value for key, value in cell.params.items() if key.startswith(names)}
+    axes = {"tasks": cell.tasks, "auxiliary": cell.auxiliary} if names == LEARNING else {}
+    every = [{**one.params, "tasks": one.tasks, "auxiliary": one.auxiliary} for one in alike]
+    return {
+        key.partition(".")[2] or key: value
+        for key, value in (params | axes).items()
+        if any(other.get(key) != value for other in every)
+    }
+
+
+def _start_name(cell: Cell) -> str:
+    return cell.pretext if cell.pretext != "none" or cell.init == "scratch" else cell.init
+
+
+def _learning_name(cell: Cell) -> str:
+    return cell.meta
+
+
+def _reference(grid: Sequence[Sequence[Group]], block: Block) -> tuple[int, int]:
+    """Return the place of a baseline: of those in the grid that of the most rows; else the first.
+
+    Of classes of labels with as many rows, the one that saw labels in training comes first.
+    """
+    places = {group.variant: (g, h) for g, row in enumerate(grid) for h, group in enumerate(row)}
+    labels = [group.first.labels for row in grid for group in row]
+    classes = sorted(set(labels), key=lambda one: (-labels.count(one), one != "train"))
+    found = [places.get(block.baselines.get(one, "")) for one in classes]
+    return next((place for place in found if place), (0, 0))
+
+
+def _trouble(grid: Sequence[Sequence[Group]]) -> str:
+    """Say why there are no effects: an aggregate with a missing cell is missing."""
+    every = [group for row in grid for group in row]
+    for group in every:
+        if group.trouble:
+            return f"{group.variant} is {group.trouble}"
+    if len({group.banks for group in every}) > 1:
+        return "withheld (rows met different test episodes)"
+    if len({group.seeds() for group in every}) > 1:
+        return "withheld (rows have different seeds)"
+    return ""
+
+
+def _with_effects(named: Factorial, grid: Sequence[Sequence[Group]], margin: float) -> Factorial:
+    a_GHSE = np.array([[group.accuracy() for group in row] for row in grid])
+    labels = [[group.first.labels for group in row] for row in grid]
+    turned = [list(column) for column in zip(*labels, strict=True)]
+    g, h = named.reference
+    return replace(
+        named,
+        accuracy_GH=a_GHSE.mean((2, 3)),
+        of_start=_mains(a_GHSE, named.starts, g, labels, margin),
+        of_learning=_mains(a_GHSE.swapaxes(0, 1), named.learnings, h, turned, margin),
+        interactions=_judged(list(_interactions(a_GHSE, named, labels)), margin),
+        departures=tuple(
+            tuple(crossed_interval(c_SE) for c_SE in row) for row in departure(a_GHSE)
+        ),
+    )
+
+
+def _mains(
+    a_GHSE: np.ndarray,
+    names: Sequence[str],
+    reference: int,
+    labels: Sequence[Sequence[str]],
+    margin: float,
+) -> tuple[Effect, ...]:
+    """Return the mean difference of each level from the reference, over the other factor."""
+    found = [
+        (
+            _effect(name, names[reference], main_effect(a_GHSE, level, reference)),
+            labels[level] == labels[reference],
+        )
+        for level, name in enumerate(names)
+        if level != reference
+    ]
+    return _judged(found, margin)
+
+
+def _effect(level: str, reference: str, c_SE: np.ndarray) -> Effect:
+    difference = crossed_interval(c_SE)
+    return Effect(level=level, compared=Comparison(reference=reference, difference=difference))
+
+
+def _interactions(
+    a_GHSE: np.ndarray, named: Factorial, labels: Sequence[Sequence[str]]
+) -> Iterator[tuple[Effect, bool]]:
+    """Yield what a start gains with each way of learning, minus what it gains with the reference.
+
+    It is fair where each of the two gains is between rows that saw the same labels.
+    """
+    g, h = named.reference
+    for start, name in enumerate(named.starts):
+        for learning, way in enumerate(named.learnings):
+            if start != g and learning != h:
+                c_SE = interaction(a_GHSE, (start, g), (learning, h))
+                fair = all(labels[start][at] == labels[g][at] for at in (learning, h))
+                yield (
+                    _effect(f"{name} before {way}", f"{name} before {named.learnings[h]}", c_SE),
+                    fair,
+                )
+
+
+def _judged(found: Sequence[tuple[Effect, bool]], margin: float) -> tuple[Effect, ...]:
+    """Give verdicts to the effects that are fair, as one family."""
+    family = iter(judge([effect.compared for effect, fair in found if fair], margin))
+    return tuple(
+        replace(effect, compared=next(family)) if fair else effect for effect, fair in found
+    )
