@@ -1,8 +1,6 @@
 """How figures look: one colour and marker a variant everywhere, GitHub's width, equal bytes."""
 
-import importlib
 import io
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
+from bench.late import imported
 from bench.report.results import Results
 
 WIDTH = 8.8  # inches: 880 px at GitHub's width, drawn at twice that
@@ -109,18 +108,8 @@ def styled() -> Iterator[None]:
 
 
 def seaborn() -> ModuleType:
-    """Import seaborn, also where torch is blocked by None in ``sys.modules``.
-
-    scipy, which seaborn imports, takes that None for the module and trips over it.
-    """
-    blocked = "torch" in sys.modules and sys.modules["torch"] is None
-    if blocked:
-        del sys.modules["torch"]
-    try:
-        return importlib.import_module("seaborn")
-    finally:
-        if blocked:
-            sys.modules["torch"] = None  # type: ignore[assignment]  # as it was
+    """Import seaborn, which imports scipy.stats."""
+    return imported("seaborn")
 
 
 def columns_of(count: int) -> int:
