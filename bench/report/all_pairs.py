@@ -88,9 +88,7 @@ def pairs_table(found: AllPairs) -> Table:
     """Every pair once, the better one first, with its difference, p-values and verdict."""
     ranked = {variant: place for place, variant in enumerate(found.variants)}
     pairs = [
-        (own, one)
-        for (own, other), one in found.compared.items()
-        if ranked[own] < ranked[other]
+        (own, one) for (own, other), one in found.compared.items() if ranked[own] < ranked[other]
     ]
     rows = [
         [

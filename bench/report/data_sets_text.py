@@ -95,18 +95,13 @@ def aggregates_table(found: DataSets) -> Table | None:
     """Interquartile means over seeds and data sets; None below eight data sets."""
     if not found.has_aggregates:
         return None
-    numbers = []
+    numbers, rows = [], []
     for variant, score_SB in found.scores.items():
         one = interquartile_mean(score_SB)
         assert one is not None
         numbers.append({"variant": variant, "iqm": one.value, "low": one.low, "high": one.high})
-    rows = [
-        [
-            str(row["variant"]),
-            "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * row[k] for k in ("iqm", "low", "high"))),
-        ]
-        for row in numbers
-    ]
+        value, low, high = 100 * one.value, 100 * one.low, 100 * one.high
+        rows.append([variant, f"{value:.1f} [{low:.1f}, {high:.1f}]"])
     return Table(
         name=f"interquartile-means-{found.slug}",
         header=["variant", "interquartile mean %"],
@@ -130,7 +125,9 @@ def profiles_table(found: DataSets) -> Table | None:
         rows.append([variant, *(f"{100 * share:.0f}" for share in one.share[10:100:10])])
         numbers += [
             {"variant": variant, "accuracy": t, "share": share, "low": low, "high": high}
-            for t, share, low, high in zip(one.thresholds, one.share, one.low, one.high, strict=True)
+            for t, share, low, high in zip(
+                one.thresholds, one.share, one.low, one.high, strict=True
+            )
         ]
     shown = [f"> {round(100 * t)} %" for t in THRESHOLDS[10:100:10]]
     return Table(

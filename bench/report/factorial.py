@@ -57,7 +57,9 @@ class Factorial:
 
 def factorial(block: Block, plan: Plan) -> Factorial | None:
     """Return the effects within a block's grid; None where no grid of 2 x 2 rows is complete."""
-    grid = _grid([row.group for row in block.rows])
+    order = {cell.variant: place for place, cell in reversed(list(enumerate(plan.cells)))}
+    groups = [row.group for row in block.rows]
+    grid = _grid(sorted(groups, key=lambda group: order[group.variant]))
     if grid is None:
         return None
     starts = _names([row[0].first for row in grid], START, _start_name)

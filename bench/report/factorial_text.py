@@ -1,4 +1,4 @@
-"""What a report says of the factorial view: sentences for the answer, a table, a heat map's data."""
+"""What a report says of the factorial view: sentences of the answer, and a table."""
 
 import pandas as pd
 

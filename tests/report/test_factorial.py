@@ -1,8 +1,7 @@
-"""The factorial view: which rows make the grid, what is contrasted, and which effects are judged."""
+"""The factorial view: which rows make the grid, what is contrasted, what is judged."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -120,7 +119,7 @@ def test_the_largest_complete_grid_is_taken(synthetic: Make) -> None:
 
 
 @pytest.mark.parametrize("methods", [GRID[:4], (GRID[0], GRID[1], GRID[3])])
-def test_without_a_grid_there_is_no_view(synthetic: Make, methods: Any) -> None:
+def test_without_a_grid_there_is_no_view(synthetic: Make, methods: tuple[Method, ...]) -> None:
     """Rows that fill no grid of two by two have no factorial view."""
     settings = {"baseline": {"train": "none + protonet", "none": "random_init"}}
     rows = methods if len(methods) == 3 else tuple(one for one in methods if one != GRID[1])
