@@ -4,6 +4,7 @@ Nothing here trusts what was written: every file is made again from the evidence
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +15,15 @@ from bench.cell import Json, StageSpec
 from bench.errors import UserError
 from bench.provenance import version_of
 from bench.report.difference import TOLERANCE, compare
-from bench.report.episodes import Episodes, Unreadable, read_episodes
-from bench.report.evidence import EPISODES, FILES, PLANNED, Evidence, sums_of, unpack
+from bench.report.episodes import EPISODES, Episodes, Unreadable, read_episodes, said
+from bench.report.evidence import FILES, PLANNED, Evidence, sums_of, unpack
 from bench.report.write import INDEX, contents
 from bench.store import SUMS, Damaged, Store, read_sums
 
 DRAWN = (".png", ".svg")
 DRAWN_BY = ("matplotlib", "seaborn", "pillow")
+# What evidence that somebody has edited may raise, where it is no longer consistent.
+EDITED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, UserError)
 MOST = 20  # differences that are shown
 
 
@@ -65,12 +68,14 @@ def verify(folder: Path, store: Store) -> Verification:
         return found
     try:
         evidence = unpack(folder)
-        _check_evidence(evidence, found)
-        made = contents(evidence)
     except Unreadable as error:
         found.differences.append(str(error))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        why = f"{type(error).__name__}: {error}"
+        return found
+    try:
+        _check_evidence(evidence, found)
+        made = contents(evidence)
+    except EDITED as error:
+        why = f"{type(error).__name__}: {said(error)}"
         found.differences.append(f"no report can be made from the evidence ({why})")
     else:
         _check_texts(folder, made, found)
@@ -161,10 +166,9 @@ def _check_figures(
 def _check_names(folder: Path, made: Mapping[str, bytes], found: Verification) -> None:
     """Name what SHA256SUMS vouches for and the evidence does not give, and the reverse."""
     named = read_sums(folder).keys() - set(FILES)
-    found.differences += [
-        f"{n}: the evidence gives no such file" for n in sorted(named - made.keys())
-    ]
-    found.differences += [f"{n}: not in {SUMS}" for n in sorted(made.keys() - named)]
+    surplus, lacking = sorted(named - made.keys()), sorted(made.keys() - named)
+    found.differences += [f"{name}: the evidence gives no such file" for name in surplus]
+    found.differences += [f"{name}: not in {SUMS}" for name in lacking]
 
 
 def _check_store(evidence: Evidence, store: Store, found: Verification) -> None:
@@ -196,11 +200,16 @@ def _stage(evidence: Evidence, store: Store, spec: StageSpec, key: str) -> Seque
         return [f"{name}: damaged: {damage}"]
     different = [] if sums_of(store, spec.kind, key) == evidence.sums[key] else [SUMS]
     own = {field: value for field, value in manifest.items() if field not in PLANNED}
-    if manifest.get("inputs") != spec.inputs or own != evidence.manifests.get(key):
+    known = {"inputs": dict(spec.inputs), **evidence.manifests.get(key, {})}
+    if _text({"inputs": manifest.get("inputs"), **own}) != _text(known):
         different.append("manifest.json")
     if content and not _equal(read_episodes(content), evidence.episodes.get(key)):
         different.append(EPISODES)
     return [f"{name}: the store's {one} is not that of the evidence" for one in different]
+
+
+def _text(value: Json) -> str:
+    return json.dumps(value, sort_keys=True)  # in which NaN equals NaN
 
 
 def _equal(one: Episodes, other: Episodes | None) -> bool:
