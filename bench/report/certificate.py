@@ -53,11 +53,11 @@ def lines(certificate: Json, plan: Plan) -> list[str]:
 
 def _verdict(certificate: Json) -> str:
     cells = certificate["cells"]
-    were = "cell was" if len(cells) == 1 else "cells were"
+    were = "was" if len(cells) == 1 else "were"
     equal = "are equal bit for bit" if certificate["equal"] else "are **not equal bit for bit**"
     here = certificate["here"]
     return (
-        f"{len(cells)} of {certificate['cells_planned']} {were} recomputed from nothing on "
+        f"{len(cells)} of {certificate['cells_planned']} cells {were} recomputed from nothing on "
         f"{certificate['date']} and {equal}: {len(certificate['stages'])} stages, "
         f"{words.duration(certificate['seconds'])}, on {described(here)}"
     )

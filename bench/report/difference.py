@@ -42,7 +42,7 @@ def _paired(there: list[str], here: list[str]) -> Iterator[tuple[int, str | None
     for _, a, b, c, d in SequenceMatcher(None, there, here, autojunk=False).get_opcodes():
         for i in range(max(b - a, d - c)):
             old, new = (there[a + i] if a + i < b else None), (here[c + i] if c + i < d else None)
-            yield min(a + i, max(b - 1, 0)) + 1, old, new
+            yield a + min(i, max(b - a - 1, 0)) + 1, old, new
 
 
 def _compare_line(where: str, old: str, new: str, found: Compared) -> None:
