@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from bench.pipeline import Options, Outcome
 
 ALL_DONE, SOME_FAILED, USER_MISTAKE, INTERRUPTED = 0, 1, 2, 130
+DIFFERS = 1  # of `bench verify`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code: 0 all done, 1 some cell failed, 2 a mistake."""
+    """Run one command; return its exit code.
+
+    0 all done, 1 some cell failed or something differs, 2 a mistake.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a label may hold what a terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     asked = _parser().parse_args(arguments)
@@ -62,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
         "write the weights that a cell was tested with to a file",
         '"simclr + none/glyphs 5-way 1-shot/seed 0" --out simclr.safetensors',
     )
+    _add(
+        commands,
+        "verify",
+        _verify,
+        "check a report, or compute some of a suite's cells again from nothing, and compare",
+        "--cells 3",
+    )
     _add(commands, "sync", _sync, "bring the MLflow mirror up to date with the store", "")
     _add_others(commands)
     return parser
@@ -82,7 +93,16 @@ def _add(
         epilog=f"example: bench {name} suites/quickstart.yaml {example}".rstrip(),
     )
     command.set_defaults(call=call)
-    command.add_argument("suite", type=Path, metavar="SUITE", help="the suite's YAML file")
+    if name == "verify":
+        command.add_argument(
+            "suite", type=Path, metavar="TARGET", help="a suite's YAML file, or a report's folder"
+        )
+        command.add_argument(
+            "--cells", type=int, metavar="N", help="of a suite: how many cells (default: 1)"
+        )
+        command.epilog = f"{command.epilog}; bench verify reports/quickstart"
+    else:
+        command.add_argument("suite", type=Path, metavar="SUITE", help="the suite's YAML file")
     _add_suite_options(command)
     if name == "plan":
         command.add_argument("--json", action="store_true", help="print the plan for machines")
@@ -227,6 +247,23 @@ def _why(asked: argparse.Namespace) -> int:
 
     print(pipeline.why(asked.suite, _options(asked), asked.cell))
     return ALL_DONE
+
+
+def _verify(asked: argparse.Namespace) -> int:
+    from bench import pipeline
+    from bench.errors import UserError
+
+    if asked.suite.suffix not in (".yaml", ".yml"):
+        if asked.cells is not None:
+            works = "Leave it out, or name the suite's .yaml file."
+            raise UserError("--cells", f"{asked.suite} is no suite", works)
+        found = pipeline.verify(asked.suite, _options(asked))
+        print(found.text)
+        return ALL_DONE if found.agrees else DIFFERS
+    cells = 1 if asked.cells is None else asked.cells
+    certificate, report = pipeline.certify(asked.suite, _options(asked), cells)
+    print("\n".join([*certificate.lines, f"report: {report}"]))
+    return ALL_DONE if certificate.equal else DIFFERS
 
 
 def _sync(asked: argparse.Namespace) -> int:

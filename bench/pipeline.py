@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
 
 from bench.catalogue import KINDS, entries
@@ -19,7 +20,9 @@ from bench.suite import Suite, read_suite, schema, with_options
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.certify import Certificate
     from bench.contract import AbstractData
+    from bench.report.verify import Verification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,45 @@ def report(suite: Path, options: Options) -> Path:
     made = saved(suite, options)
     _make_report_folder(made, options)
     return write_report(made, options.store, options.reports)
+
+
+def verify(folder: Path, options: Options) -> "Verification":
+    """Check a report that was written: files, numbers, and the stages that are at hand."""
+    from bench.report.verify import verify
+
+    return verify(folder, options.store)
+
+
+def certify(suite: Path, options: Options, cells: int) -> "tuple[Certificate, Path]":
+    """Compute some cells again from nothing and compare; return this, and the report's path.
+
+    What is computed lies in a folder that is removed again. The report shows the certificate.
+
+    Raises:
+        UserError: ``cells`` is not positive, the suite was never run, or no cell is finished.
+    """
+    from bench import progress
+    from bench.certify import certify, chosen
+    from bench.execute.local import Local, parse_workers
+    from bench.stages.place import pick_device
+
+    if cells < 1:
+        raise UserError("--cells", str(cells), "Use a number of cells from 1.")
+    workers, device = parse_workers(options.workers), pick_device(options.device)
+    made = saved(suite, options)
+    _resolve(suite, options)  # opens the data sets
+    some = chosen(made, options.store, cells)
+    _make_report_folder(made, options)
+    with TemporaryDirectory(prefix="bench-verify-") as fresh:
+        found = certify(
+            made,
+            some,
+            options.store,
+            Store(Path(fresh)),
+            Local(results=Path(fresh), device=device, workers=workers),
+            [progress.Display()],
+        )
+    return found, _write(made, options)
 
 
 def _make_report_folder(made: Plan, options: Options) -> None:

@@ -13,7 +13,8 @@ PACKAGES = {
 
 
 @cache
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the version of an installed package, by metadata."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -23,5 +24,5 @@ def _version(package: str) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of what computes, by metadata, importing nothing."""
     return {"python": platform.python_version()} | {
-        name: _version(package) for name, package in PACKAGES.items()
+        name: version_of(package) for name, package in PACKAGES.items()
     }

@@ -83,7 +83,7 @@ class Store:
         """Read one file of a finished stage, checked against its sum; raises Damaged."""
         folder = self.folder(kind, key)
         try:
-            sums = _read_sums(folder)
+            sums = read_sums(folder)
             content = (folder / name).read_bytes()
         except (OSError, ValueError) as error:
             raise Damaged(f"{folder / name}: {error}") from error
@@ -95,7 +95,7 @@ class Store:
         """Check every file of a finished stage; raises Damaged."""
         folder = self.folder(kind, key)
         try:
-            named = set(_read_sums(folder))
+            named = set(read_sums(folder))
             there = {path.name for path in folder.glob("[!.]*")} - {SUMS}
         except (OSError, ValueError) as error:
             raise Damaged(f"{folder / SUMS}: {error}") from error
@@ -138,11 +138,7 @@ class Store:
             } | dict(files)
             for name, content in contents.items():
                 _write_flushed(whole / name, content)
-            sums = "".join(
-                f"{hashlib.sha256(content).hexdigest()}  {name}\n"
-                for name, content in sorted(contents.items())
-            )
-            _write_flushed(whole / SUMS, sums.encode())
+            _write_flushed(whole / SUMS, sums_file(contents))
             if target.exists():  # it has lost its sums
                 self.set_aside(spec.kind, spec.key)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -215,6 +211,13 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read_sums(folder: Path) -> dict[str, str]:
+def sums_file(contents: Mapping[str, bytes]) -> bytes:
+    """Return a SHA256SUMS of these files, as ``sha256sum -c`` reads it."""
+    lines = [f"{hashlib.sha256(one).hexdigest()}  {name}\n" for name, one in contents.items()]
+    return "".join(sorted(lines, key=lambda line: line[66:])).encode()
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """Read a folder's SHA256SUMS: a file's name to its sum."""
     lines = (folder / SUMS).read_text().splitlines()
     return {name: total for total, _, name in (line.partition("  ") for line in lines)}

@@ -3,7 +3,6 @@
 Shapes: S seeds, E test episodes, T read-outs (numbers of test-time steps).
 """
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,11 +10,11 @@ from statistics import fmean
 from typing import Literal
 
 import numpy as np
-from pyarrow import parquet
 
 from bench.cell import ROLES, Cell, Json
 from bench.plan import Plan
-from bench.store import Damaged, Store
+from bench.report.evidence import Evidence, gather
+from bench.store import Store
 
 Status = Literal["done", "failed", "missing"]
 
@@ -152,6 +151,8 @@ class Results:
     notes: tuple[str, ...] = ()
     manifests: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # key -> manifest
     failures: Mapping[str, str] = field(default_factory=dict)  # key -> why it failed last
+    suite_changed: bool = False  # the suite's file no longer holds what was planned
+    extras: Mapping[str, Json] = field(default_factory=dict)  # what else the report shows
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -187,61 +188,46 @@ class Results:
 
 def read_results(plan: Plan, store: Store) -> Results:
     """Read every manifest and every episode of a plan once; a damaged stage counts as missing."""
-    manifests, notes = _manifests(plan, store)
-    failures = _failures(plan, store, manifests)
-    cells = [_read_cell(cell, store, manifests, failures, notes) for cell in plan.cells]
+    return results_of(gather(plan, store))
+
+
+def results_of(evidence: Evidence) -> Results:
+    """Return what a plan has come to, from the evidence alone."""
+    manifests = {key: evidence.manifest(key) for key in evidence.manifests}
+    failures = {key: why[-1] for key, why in evidence.failures.items() if key not in manifests}
     return Results(
-        plan=plan,
-        cells=tuple(cells),
-        notes=tuple(notes),
+        plan=evidence.plan,
+        cells=tuple(_cell(cell, evidence, manifests, failures) for cell in evidence.plan.cells),
+        notes=evidence.notes,
         manifests=manifests,
         failures=failures,
+        suite_changed=evidence.suite_changed,
+        extras=evidence.extras,
     )
 
 
-def _failures(plan: Plan, store: Store, manifests: Mapping[str, Json]) -> dict[str, str]:
-    """Return the last reason of every stage that failed and has not succeeded since."""
-    found = {key: store.failures(key) for key in plan.stages if key not in manifests}
-    return {key: str(failures[-1]["reason"]) for key, failures in found.items() if failures}
-
-
-def _manifests(plan: Plan, store: Store) -> tuple[dict[str, Mapping[str, Json]], list[str]]:
-    manifests: dict[str, Mapping[str, Json]] = {}
-    notes = []
-    for key, spec in plan.stages.items():
-        try:
-            if store.has(spec.kind, key):
-                manifests[key] = store.manifest(spec.kind, key)
-        except Damaged as damage:
-            notes.append(f"{spec.kind} {key[:12]} is damaged and counts as missing: {damage}")
-    return manifests, notes
-
-
-def _read_cell(
+def _cell(
     cell: Cell,
-    store: Store,
+    evidence: Evidence,
     manifests: Mapping[str, Mapping[str, Json]],
     failures: Mapping[str, str],
-    notes: list[str],
 ) -> CellResult:
     key = cell.stages["evaluate"]
-    if key in manifests:
-        try:
-            steps, accuracy_TE, loss_TE = _episodes(store.read("evaluate", key, "episodes.parquet"))
-        except Damaged as damage:
-            notes.append(f"evaluate {key[:12]} is damaged and counts as missing: {damage}")
-            return CellResult(cell=cell, status="missing", reason="its folder is damaged")
-        roles = [role for role in ROLES if cell.stages.get(role) in manifests]
-        return CellResult(
-            cell=cell,
-            status="done",
-            manifest=manifests[key],
-            trained={role: manifests[cell.stages[role]] for role in roles},
-            steps=steps,
-            accuracy_TE=accuracy_TE,
-            loss_TE=loss_TE,
-        )
-    return _unfinished(cell, failures)
+    if key not in manifests:
+        return _unfinished(cell, failures)
+    if key in evidence.damaged:
+        return CellResult(cell=cell, status="missing", reason="its folder is damaged")
+    measured = evidence.episodes[key]
+    roles = [role for role in ROLES if cell.stages.get(role) in manifests]
+    return CellResult(
+        cell=cell,
+        status="done",
+        manifest=manifests[key],
+        trained={role: manifests[cell.stages[role]] for role in roles},
+        steps=measured.steps,
+        accuracy_TE=measured.accuracy_TE,
+        loss_TE=measured.loss_TE,
+    )
 
 
 def _unfinished(cell: Cell, failures: Mapping[str, str]) -> CellResult:
@@ -250,18 +236,3 @@ def _unfinished(cell: Cell, failures: Mapping[str, str]) -> CellResult:
         if key is not None and key in failures:
             return CellResult(cell=cell, status="failed", reason=f"{role}: {failures[key]}")
     return CellResult(cell=cell, status="missing", reason="not run")
-
-
-def _episodes(content: bytes) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
-    """Read the columns of a file into the read-outs, accuracies and losses, if any, [T, E]."""
-    table = parquet.read_table(io.BytesIO(content), use_threads=False)
-    step, episode = table["step"].to_numpy(), table["episode"].to_numpy()
-    order = np.lexsort((episode, step))
-    steps = np.unique(step)
-    accuracy_TE, loss_TE = (
-        table[name].to_numpy()[order].reshape(len(steps), -1)
-        if name in table.column_names
-        else np.empty((0, 0))
-        for name in ("accuracy", "loss")
-    )
-    return tuple(int(s) for s in steps), accuracy_TE, loss_TE

@@ -1,6 +1,5 @@
 """The report's markdown: what the template prints, gathered from plan, results and tables."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import jinja2
 
 from bench.cell import Json
 from bench.published import UNSTATED, published
-from bench.report import speed_text, words
+from bench.report import certificate, speed_text, words
 from bench.report.answer import one_seed, overall, sentences
 from bench.report.comparison import Block, is_floor
 from bench.report.figures.style import Picture
@@ -99,6 +98,7 @@ def write_text(
         bibliography=_bibliography(plan.cards, found),
         provenance=provenance,
         origins=_origins(results),
+        certificate=certificate.lines(results.extras.get("certificate"), plan),
         file=settings.get("file"),
         source=source,
         fence="~~~~" if "```" in source else "```",
@@ -166,18 +166,9 @@ def banners(results: Results) -> list[str]:
                 f"Different test episodes: {setting} was tested on {len(banks)} banks; "
                 "variants that met different episodes are not compared."
             )
-    if suite_changed(results.plan.settings):
+    if results.suite_changed:
         found.append("The suite file has changed since this was planned; this is the old one.")
     return found
-
-
-def suite_changed(settings: Mapping[str, Json]) -> bool:
-    """Whether the suite's file is there and no longer holds what was planned."""
-    file = Path(settings.get("file") or "")
-    if not file.is_file():
-        return False
-    planned: str = settings["source_sha256"]
-    return hashlib.sha256(file.read_bytes()).hexdigest() != planned
 
 
 def _banks(results: Results) -> dict[str, set[str]]:

@@ -388,7 +388,7 @@ def test_published_numbers_reach_no_other_file(
         for name in others
         if (with_numbers / name).read_bytes() != (without / name).read_bytes()
     }
-    assert changed == {"index.md"}
+    assert changed == {"index.md", "SHA256SUMS"}
 
 
 def test_other_numbers_make_a_report_stale(
