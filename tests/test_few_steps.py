@@ -20,7 +20,7 @@ from bench.contract import Task, Tensors
 from bench.dataset import Dataset, facts
 from bench.plan import Plan, make_plan
 from bench.stages.engine import TASKS_AT_ONCE
-from bench.stages.few_steps import Pupil, _fresh_head, choose_rate, new_tasks
+from bench.stages.few_steps import Pupil, choose_rate, fresh_head, new_tasks
 from bench.stages.perform import perform
 from bench.stages.place import Diverged, Place
 from bench.stages.source import read_part
@@ -151,7 +151,7 @@ def test_learning_is_that_of_a_plain_loop(planned: Planned, store: Store, varian
     run_all(plan, store)
     spec = evaluation(plan, variant)
     place, found = place_in(store), answers(store, spec)
-    weights = _fresh_head(spec.inputs, place, read_part(spec.inputs["data"])).params
+    weights = fresh_head(spec.inputs, place, read_part(spec.inputs["data"])).params
     encoder = {name: v.clone() for name, v in weights.items() if name.startswith("encoder.")}
     _, task_of = new_tasks(spec.inputs, place, spec.inputs["member"], "test", 5)
     rate = store.manifest("evaluate", spec.key)["rate"]

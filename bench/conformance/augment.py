@@ -3,8 +3,9 @@
 import torch
 
 from bench.conformance.subject import Subject, Unchanged, require, require_repeats
-from bench.conformance.world import CPU, inputs, precision, setting_for
+from bench.conformance.world import CPU, inputs, setting_for
 from bench.contract import AbstractAugment
+from bench.stages.place import precision
 from bench.stages.streams import generator
 
 COUNT = 6

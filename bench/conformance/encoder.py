@@ -6,9 +6,10 @@ from torch.func import vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.conformance.subject import Fault, Subject, Unchanged, close, require, require_repeats
-from bench.conformance.world import CPU, inputs, precision, setting_for
+from bench.conformance.world import CPU, inputs, setting_for
 from bench.contract import AbstractEncoder, Shape
 from bench.stages.network import Network, Statistics, build_encoder
+from bench.stages.place import precision
 
 NORMS = "Write batch normalisation as nn.BatchNorm1d or 2d: the engine picks its statistics."
 SLACK = 1e-9

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from bench.conformance.subject import Subject, Unchanged, require, require_repeats
-from bench.conformance.world import CPU, Handed, Small, inputs, precision, setting_for, small
+from bench.conformance.world import CPU, Handed, Small, inputs, setting_for, small
 from bench.contract import AbstractInit, Tensors
+from bench.stages.place import precision
 from bench.stages.streams import generator, seed_default
 
 CLASSES, BATCH = 4, 8

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.conformance.subject import Fault, Subject, Unchanged, close, require, require_repeats
-from bench.conformance.world import Small, precision, setting_for, small, task_of
+from bench.conformance.world import Small, setting_for, small, task_of
 from bench.contract import (
     AbstractLearner,
     AbstractMeta,
@@ -21,6 +21,7 @@ from bench.contract import (
     Tensors,
 )
 from bench.stages.engine import FeatureLearner, over_tasks
+from bench.stages.place import precision
 from bench.stages.streams import seed_default
 
 STEPS = 2  # of adaptation, where more than none are meant

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from bench.conformance.subject import Fault, Subject, Unchanged, close, require, require_repeats
-from bench.conformance.world import Small, precision, setting_for, small, task_of
+from bench.conformance.world import Small, setting_for, small, task_of
 from bench.contract import AbstractMetaTrained, Norm, Shape, Task, TaskShape
 from bench.stages.engine import over_tasks
+from bench.stages.place import precision
 from bench.stages.streams import seed_default
 
 STEP = 1e-5  # of finite differences, where a parameter is about 0.1

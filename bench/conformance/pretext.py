@@ -12,13 +12,13 @@ from bench.conformance.world import (
     Handed,
     Small,
     inputs,
-    precision,
     setting_for,
     small,
     task_of,
 )
 from bench.contract import AbstractClassifying, AbstractPretext, Shape, Task, Tensors
 from bench.stages.checkpoint import prefixed
+from bench.stages.place import precision
 from bench.stages.streams import generator, seed_default
 
 COUNT = 6  # examples in a batch

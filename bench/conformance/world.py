@@ -3,8 +3,7 @@
 Shapes: B inputs, C channels, H height, W width, D features, N ways.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -38,17 +37,6 @@ TASKS = (
     TaskShape(ways=WAYS, shots=1, queries=3),
     TaskShape(ways=WAYS, shots=5, queries=0),
 )
-
-
-@contextmanager
-def precision(dtype: torch.dtype) -> Iterator[None]:
-    """Make ``dtype`` torch's default, as the engine does for a whole run."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def setting_for(plugin: AbstractPlugin, norm: Norm, *, tasks: bool = False) -> Setting:

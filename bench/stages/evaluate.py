@@ -1,6 +1,6 @@
 """Test on the shared bank: adapt to each episode's support, predict its queries."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -39,16 +39,7 @@ def evaluate(spec: StageSpec, place: Place) -> Result:
     assert isinstance(meta, AbstractMeta)
     part = read_part(inputs["data"])
     bank = bank_of(spec, part)
-    trained = meta if isinstance(meta, AbstractMetaTrained) else None
-    model = assemble(
-        inputs,
-        place,
-        part.images.shape[1:],
-        lambda width: trained.head(width, inputs["ways"]) if trained else nn.Identity(),
-        inputs["meta"]["name"],
-        trained.learned if trained else None,
-        channels_last=channels_last(place.device, second_order=False),
-    )
+    model = tested_model(spec, place, meta, part)
     examiner = Examiner(spec, place, meta, model, part, bank)
     accuracy_ER, seconds = _examine(spec, place, examiner)
     steps = inputs["readouts"][: accuracy_ER.shape[1]]
@@ -63,6 +54,21 @@ def evaluate(spec: StageSpec, place: Place) -> Result:
         },
         files={EPISODES: episodes_file(steps, accuracy=accuracy_ER)},
         facts={"bank": bank.digest},
+    )
+
+
+def tested_model(spec: StageSpec, place: Place, meta: AbstractMeta, part: Part) -> Model:
+    """Return the encoder of a row with its method's head, as they were trained."""
+    inputs = spec.inputs
+    trained = meta if isinstance(meta, AbstractMetaTrained) else None
+    return assemble(
+        inputs,
+        place,
+        part.images.shape[1:],
+        lambda width: trained.head(width, inputs["ways"]) if trained else nn.Identity(),
+        inputs["meta"]["name"],
+        trained.learned if trained else None,
+        channels_last=channels_last(place.device, second_order=False),
     )
 
 
@@ -104,7 +110,9 @@ class Examiner:
             training=False,
             vectorised=self.at_once > 1,
         )
-        self._features = FeatureLearner(model.network, model.buffers)
+        self._on_task: AbstractLearner = (
+            FeatureLearner(model.network, model.buffers) if frozen else self._learner
+        )
         x = torch.from_numpy(np.array(part.images)).to(place.device)
         self._x = self._embed_all(x) if frozen else x
         self._frozen = frozen
@@ -126,30 +134,40 @@ class Examiner:
     def answer(self, first: int, last: int) -> np.ndarray:
         """Return the accuracies [episodes, R] of episodes ``first`` to ``last`` (excluded)."""
         seed_default("evaluate", self._spec.inputs["seed"], first)
-        tasks = [self._task(episode) for episode in range(first, last)]
-        before = self._learner.passed
-        (scores_ERQN,) = over_tasks(self._scores, tasks, vectorised=self.at_once > 1)
-        traced = len(tasks) if self.at_once > 1 else 1  # tasks that one traced pass stands for
-        self._counted += (self._learner.passed - before) * traced
+        tasks = [self.task(episode) for episode in range(first, last)]
+        (scores_ERQN,) = self.over(self._scores, tasks)
         if not scores_ERQN.isfinite().all():
             raise Diverged(f"a prediction of test episodes {first} to {last - 1} is not finite")
         right = scores_ERQN.argmax(3) == torch.stack([task.query_y for task in tasks])[:, None]
         return right.double().mean(2).cpu().numpy()
 
+    def over(
+        self, function: Callable[[Task], tuple[Tensor, ...]], tasks: Sequence[Task]
+    ) -> tuple[Tensor, ...]:
+        """Apply a function of one task to several, by vmap where the device asks for it."""
+        before = self._learner.passed
+        results = over_tasks(function, tasks, vectorised=self.at_once > 1)
+        traced = len(tasks) if self.at_once > 1 else 1  # tasks that one traced pass stands for
+        self._counted += (self._learner.passed - before) * traced
+        return results
+
+    def adapted(self, task: Task) -> Iterator[Tensors]:
+        """Yield what the support of a task has made of the parameters, at each read-out."""
+        trajectory = self._meta.adapt(
+            self._on_task, self._model.params, task.support_x, task.support_y
+        )
+        return at_steps(trajectory, self._spec.inputs["readouts"])
+
+    def scores(self, params: Tensors, task: Task) -> Tensor:
+        """Return the scores [queries, N] of a task under adapted parameters."""
+        return self._meta.predict(self._on_task, params, task)
+
     def _scores(self, task: Task) -> tuple[Tensor]:
         """Return the scores [R, queries, N] of one task after each read-out of steps."""
-        learner: AbstractLearner = self._features if self._frozen else self._learner
-        trajectory = self._meta.adapt(learner, self._model.params, task.support_x, task.support_y)
-        return (
-            torch.stack(
-                [
-                    self._meta.predict(learner, params, task)
-                    for params in at_steps(trajectory, self._spec.inputs["readouts"])
-                ]
-            ),
-        )
+        return (torch.stack([self.scores(params, task) for params in self.adapted(task)]),)
 
-    def _task(self, episode: int) -> Task:
+    def task(self, episode: int) -> Task:
+        """Return an episode of the bank; of a frozen encoder, the features in place of images."""
         support_KN, query_QN = self._support_EKN[episode], self._query_EQN[episode]
         return Task(
             support_x=self._examples(support_KN.flatten()),

@@ -42,7 +42,7 @@ Tell = Callable[[int, Mapping[str, float]], None]
 def few_steps(spec: StageSpec, place: Place) -> Result:
     """Run one ``evaluate`` stage on a held-out task: accuracy and loss after each read-out."""
     inputs = spec.inputs
-    model = _fresh_head(inputs, place, read_part(inputs["data"]))
+    model = fresh_head(inputs, place, read_part(inputs["data"]))
     pupil = Pupil(spec, place, model)
     split, episodes = inputs["data"]["split"], inputs["episodes"]
     bank, task_of = new_tasks(inputs, place, inputs["member"], split, episodes)
@@ -66,7 +66,7 @@ def few_steps(spec: StageSpec, place: Place) -> Result:
     )
 
 
-def _fresh_head(inputs: Mapping[str, Json], place: Place, part: Part) -> Model:
+def fresh_head(inputs: Mapping[str, Json], place: Place, part: Part) -> Model:
     """Return the encoder as it was trained, and a linear head of zeros."""
     return assemble(
         inputs,
@@ -155,12 +155,7 @@ class Pupil:
         ``number`` is the place of the first, from which torch's default generator is seeded.
         """
         seed_default("few steps", self._spec.inputs["seed"], number)
-        before = self._learner.passed
-        (scores_ERQN,) = over_tasks(
-            lambda task: (self._scores(task, rate),), tasks, vectorised=self.at_once > 1
-        )
-        traced = len(tasks) if self.at_once > 1 else 1  # tasks that one traced pass stands for
-        self.passed += (self._learner.passed - before) * traced
+        (scores_ERQN,) = self.over(lambda task: (self._scores(task, rate),), tasks)
         label_EQ = torch.stack([task.query_y for task in tasks])
         label_ERQ = label_EQ.unsqueeze(1).expand(scores_ERQN.shape[:3])
         right_ERQ = (scores_ERQN.argmax(3) == label_ERQ).double()
@@ -169,8 +164,18 @@ class Pupil:
         ).view(label_ERQ.shape)
         return torch.stack([right_ERQ.mean(2), loss_ERQ.mean(2)], dim=2).cpu().numpy()
 
-    def _scores(self, task: Task, rate: float) -> Tensor:
-        """Return the scores [R, queries, N] of one task after each read-out of steps."""
+    def over(
+        self, function: Callable[[Task], tuple[Tensor, ...]], tasks: Sequence[Task]
+    ) -> tuple[Tensor, ...]:
+        """Apply a function of one task to several, by vmap where the device asks for it."""
+        before = self._learner.passed
+        results = over_tasks(function, tasks, vectorised=self.at_once > 1)
+        traced = len(tasks) if self.at_once > 1 else 1  # tasks that one traced pass stands for
+        self.passed += (self._learner.passed - before) * traced
+        return results
+
+    def adapted(self, task: Task, rate: float) -> Iterator[Tensors]:
+        """Yield what steps on the support of a task have made of the start, at each read-out."""
         start, learner = self._model.params, self._learner
         trajectory: Iterator[Tensors] = gradient_steps(
             learner,
@@ -179,12 +184,16 @@ class Pupil:
             dict.fromkeys(start, rate),
             differentiable=False,
         )
-        return torch.stack(
-            [
-                learner.head(params, learner.embed_queries(params, task.support_x, task.query_x))
-                for params in at_steps(trajectory, self._spec.inputs["readouts"])
-            ]
-        )
+        return at_steps(trajectory, self._spec.inputs["readouts"])
+
+    def scores(self, params: Tensors, task: Task) -> Tensor:
+        """Return the scores [queries, N] of a task under the parameters that it has led to."""
+        query_QD = self._learner.embed_queries(params, task.support_x, task.query_x)
+        return self._learner.head(params, query_QD)
+
+    def _scores(self, task: Task, rate: float) -> Tensor:
+        """Return the scores [R, queries, N] of one task after each read-out of steps."""
+        return torch.stack([self.scores(params, task) for params in self.adapted(task, rate)])
 
 
 @dataclass(frozen=True, kw_only=True)

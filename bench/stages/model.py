@@ -1,7 +1,7 @@
 """Encoder and head of a stage: built from its seed, or loaded from the stages it needs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from safetensors.torch import load
@@ -30,6 +30,15 @@ class Model:
     def num_parameters(self) -> int:
         """Numbers that are trained."""
         return sum(value.numel() for value in self.params.values())
+
+    @property
+    def doubled(self) -> "Model":
+        """The same numbers in float64; those that are no floats stay."""
+        return replace(self, params=_double(self.params), buffers=_double(self.buffers))
+
+
+def _double(tensors: Tensors) -> dict[str, Tensor]:
+    return {name: v.double() if v.is_floating_point() else v for name, v in tensors.items()}
 
 
 def assemble(
