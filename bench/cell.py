@@ -11,7 +11,7 @@ import rfc8785
 from bench.errors import UserError
 
 Json = Any  # what JSON can hold: None, bool, int, float, str, list and dict of these
-StageKind = Literal["pretrain", "cluster", "metatrain", "evaluate"]
+StageKind = Literal["pretrain", "cluster", "metatrain", "evaluate", "audit"]
 Norm = Literal["running", "support", "transductive", "group"]  # whose statistics normalise
 Labels = Literal["none", "validation", "train"]  # that a training saw
 TRAINED: tuple[StageKind, ...] = ("pretrain", "cluster", "metatrain")
