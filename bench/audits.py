@@ -27,11 +27,11 @@ class Audit:
 
     @property
     def title(self) -> str:
-        """Name the subject: ``glyphs``, or ``simclr + maml/glyphs 5-way``, and a new task."""
+        """Name the subject: ``glyphs``, or ``simclr + maml (glyphs, 5-way)``, and a new task."""
         if self.subject == "data":
             return self.data
         new = f", new {self.held_out}" if self.held_out else ""
-        return f"{self.variant}/{self.data} {self.ways}-way{new}"
+        return f"{self.variant} ({self.data}, {self.ways}-way{new})"
 
 
 def audit_of_data(name: str, digest: str, known: Iterable[str]) -> tuple[Audit, StageSpec]:

@@ -152,7 +152,11 @@ def stored(store: Store, kind: str, key: str) -> Mapping[str, Json] | None:
 
 
 def _likeness(kind: str, inputs: Mapping[str, Json]) -> tuple[str, ...]:
-    return (kind, str(inputs.get("subject")), *(str((inputs.get(axis) or {}).get("name", "")) for axis in PLUGINS))
+    return (
+        kind,
+        str(inputs.get("subject")),
+        *(str((inputs.get(axis) or {}).get("name", "")) for axis in PLUGINS),
+    )
 
 
 def frozen_metas(plan: Plan) -> frozenset[str]:

@@ -10,6 +10,7 @@ from bench.plan import Plan
 from bench.report.comparison import blocks
 from bench.report.figures.accuracy import accuracy_figures
 from bench.report.figures.learning import learning_figure
+from bench.report.figures.lookalikes import lookalike_figures
 from bench.report.figures.speed import speed_figures
 from bench.report.figures.weights import weights_figure
 from bench.report.frame import csv_bytes, frame_of
@@ -17,7 +18,7 @@ from bench.report.results import read_results
 from bench.report.text import suite_changed, write_text
 from bench.store import Store, write_atomic
 
-REVISION = 6  # raised when a report of the same results reads differently
+REVISION = 7  # raised when a report of the same results reads differently
 MARK = re.compile(r"<!-- bench report (?P<hash>[0-9a-f]{64})(?P<files>( [^ /]+)*) -->")
 
 
@@ -77,6 +78,7 @@ def _contents(plan: Plan, store: Store) -> tuple[dict[str, bytes], str]:
     over_training = (learning_figure(results), weights_figure(results))
     pictures = speed_figures(results, compared) + accuracy_figures(results, compared)
     pictures += [one for one in over_training if one]
+    pictures += lookalike_figures(results)
     report = write_text(results, compared, pictures, content_hash(plan, store))
     files = {f"{picture.name}.png": picture.png for picture in pictures}
     files |= {f"{picture.name}.svg": picture.svg for picture in pictures}

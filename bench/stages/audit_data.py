@@ -103,7 +103,8 @@ def _standing(kind_N: np.ndarray, split_N: np.ndarray) -> np.ndarray:
     """Return [N, splits]: whether the kind of each example has an example in each split."""
     stands = np.zeros((kind_N.max() + 1, len(SPLITS)), bool)
     stands[kind_N, split_N] = True
-    return stands[kind_N]
+    found: np.ndarray = stands[kind_N]
+    return found
 
 
 def _exact(hashes: np.ndarray, members: Members, known: frozenset[str]) -> dict[str, Json]:
@@ -114,7 +115,10 @@ def _exact(hashes: np.ndarray, members: Members, known: frozenset[str]) -> dict[
     pairs = {}
     for name, first, second in _pairs():
         found = (members.split == second) & stands[:, first]
-        pairs[name] = {"known": int((found & listed).sum()), "unknown": int((found & ~listed).sum())}
+        pairs[name] = {
+            "known": int((found & listed).sum()),
+            "unknown": int((found & ~listed).sum()),
+        }
     own = kind_N * len(SPLITS) + members.split  # one image in one split
     _, own_N, sizes = np.unique(own, return_inverse=True, return_counts=True)
     alike = np.unique(np.stack([own_N, members.label], 1), axis=0)
@@ -128,7 +132,9 @@ def _exact(hashes: np.ndarray, members: Members, known: frozenset[str]) -> dict[
     }
 
 
-def _class_overlaps(hashes: np.ndarray, members: Members, dataset: Dataset) -> list[dict[str, Json]]:
+def _class_overlaps(
+    hashes: np.ndarray, members: Members, dataset: Dataset
+) -> list[dict[str, Json]]:
     """Find the pairs of classes of two splits of which one lies in the other by half or more."""
     _, kind_N = np.unique(hashes, return_inverse=True)
     crossing = _standing(kind_N, members.split).sum(1) > 1
@@ -187,9 +193,7 @@ def _perceptual(
     looks = _standing(kind_N, members.split)
     counts, alike = {}, []
     for name, first, second in _pairs():
-        found = np.flatnonzero(
-            (members.split == second) & looks[:, first] & ~exactly[:, first]
-        )
+        found = np.flatnonzero((members.split == second) & looks[:, first] & ~exactly[:, first])
         counts[name] = len(found)
         alike += [_nearest(int(one), kind_N, members.split == first, flat) for one in found]
     nearest = sorted(alike)[:PAIRS]
@@ -225,9 +229,7 @@ def _nearest(
     return float(away.min()), int(others[away.argmin()]), one
 
 
-def _shown(
-    pair: tuple[float, int, int], dataset: Dataset, members: Members
-) -> Mapping[str, Json]:
+def _shown(pair: tuple[float, int, int], dataset: Dataset, members: Members) -> Mapping[str, Json]:
     difference, *both = pair
     return {
         "splits": [SPLITS[members.split[one]] for one in both],
