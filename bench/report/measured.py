@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from bench.audits import Audit
 from bench.cell import Json
+from bench.dataset import SPLITS
+from bench.report import words
 from bench.report.comparison import is_transductive
 from bench.report.finding import Finding, place_of, titled
 from bench.report.results import Group, Results
@@ -36,9 +38,8 @@ def _reason(key: str, results: Results) -> str:
 
 
 def _not_done(audit: Audit, results: Results) -> Finding:
-    check = (
-        "images and classes of two splits" if audit.subject == "data" else "transduction, naming"
-    )
+    of_data = audit.subject == "data"
+    check = "images and classes of two splits" if of_data else "transduction, naming"
     found = _reason(audit.key, results)
     return Finding(check=check, subject=audit.title, found=found, outcome="not done")
 
@@ -72,11 +73,12 @@ def _of_data(audit: Audit, manifest: Manifest, results: Results) -> Iterator[Fin
     yield _within(audit, manifest["exact"]["within"])
     yield _look_alikes(audit, manifest["perceptual"])
     for group in manifest["groups"]:
-        counts = " and ".join(f"{split} ({n} classes)" for split, n in group["classes"].items())
+        classes = group["classes"]
+        counts = [f"{split} ({classes[split]} classes)" for split in SPLITS if split in classes]
         yield Finding(
             check="groups in two splits",
             subject=audit.data,
-            found=f"classes of {group['group']} are in {counts}",
+            found=f"classes of {group['group']} are in {words.listing(counts)}",
             outcome="advice",
         )
 
