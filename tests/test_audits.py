@@ -146,7 +146,7 @@ def found(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Ca
     def find(
         change: Change = lambda arrays: None, known: Sequence[str] = (), **params: object
     ) -> Json:
-        name = request.node.name
+        name = f"{request.node.name} {len(Toy.changes)}"
         monkeypatch.setitem(Toy.changes, name, change)
         dataset = open_dataset(Toy(name=name, **params), "toy", None)  # type: ignore[arg-type]
         _, spec = audit_of_data("toy", dataset.digest, known)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from scipy import special  # not scipy.stats: it fails where torch cannot be imported
 
 from bench.plan import Plan
 from bench.report import words
@@ -11,10 +12,11 @@ from bench.report.finding import Finding, Outcome, place_of, titled
 from bench.report.guessed import collision_rates
 from bench.report.results import Group, Results
 from bench.report.tables import mean_over_seeds
-from bench.statistics.interval import Interval, crossed_interval
+from bench.statistics.interval import Interval
 
 LEVEL = 0.999  # of intervals that chance must lie in: a report holds dozens of them
 SLACK = 1e-9  # of an accuracy: a mean of exact fifths is off by rounding
+BELOW = 0.02  # that a floor may lie under chance: what cannot be learned may well come to less
 ALIKE = 1.05  # training images of rows may differ by so much before it is said
 
 
@@ -23,7 +25,7 @@ def of_results(results: Results, blocks: Sequence[Block]) -> Iterator[Finding]:
     for group in results.groups:
         yield from _before_any_step(group, results.plan)
     for block in blocks:
-        yield from _floor(block)
+        yield from _floor(block, results.plan)
         yield _oracle(block)
     for block in blocks:
         yield from _costs(block)
@@ -46,7 +48,7 @@ def _before_any_step(group: Group, plan: Plan) -> Iterator[Finding]:
     steps = group.done[0].steps if group.done else ()
     if group.trouble or len(steps) < 2 or steps[0] or group.first.params.get("meta.tune_steps"):
         return
-    interval, chance = crossed_interval(group.curve()[0], LEVEL), 1 / group.ways
+    interval, chance = _around(group.curve()[0], group, plan), 1 / group.ways
     right = interval.low - SLACK <= chance <= interval.high + SLACK
     shown = f"{group.shots}-shot: {_shown(interval)}"
     own = plan.cards.get(f"meta/{group.first.meta}", {}).get("package", "bench") == "bench"
@@ -62,19 +64,35 @@ def _before_any_step(group: Group, plan: Plan) -> Iterator[Finding]:
     )
 
 
+def _around(a_SE: np.ndarray, group: Group, plan: Plan) -> Interval:
+    """Give the mean of [S, E] an interval over episodes, to hold against chance.
+
+    Episodes name their classes at random. So whatever a model is, if it does not know the names,
+    its expectation is chance: seeds add nothing, and three of them would widen the interval to
+    +- 32 SE. Each episode counts once, as its mean over seeds, with the spread of as many
+    independent guesses as it has queries at least: few episodes may agree by chance.
+    """
+    a_E, chance = a_SE.mean(0), 1 / group.ways
+    guesses = group.ways * int(plan.settings["queries"])
+    spread = max(float(a_E.std(ddof=1)), (chance * (1 - chance) / guesses) ** 0.5)
+    se, mean = spread / len(a_E) ** 0.5, float(a_E.mean())
+    reach = float(special.stdtrit(len(a_E) - 1, (1 + LEVEL) / 2)) * se
+    return Interval(mean=mean, low=mean - reach, high=mean + reach, se=se, p=None, seeds=len(a_SE))
+
+
 def _shown(interval: Interval) -> str:
     low, high = 100 * interval.low, 100 * interval.high
     return f"{100 * interval.mean:.1f} [{low:.1f}, {high:.1f}] %"
 
 
-def _floor(block: Block) -> Iterator[Finding]:
+def _floor(block: Block, plan: Plan) -> Iterator[Finding]:
     """The floor is there, it is no worse than chance, and what was trained no worse than it."""
     check = "random-init floor"
     floors = [row for row in block.rows if is_floor(row.group)]
     if not floors:
         yield Finding(check=check, subject=block.title, found="there is none", outcome="advice")
     for row in floors:
-        yield from _above_chance(row, block)
+        yield from _above_chance(row, block, plan)
     trained = [row for row in block.rows if len(row.group.first.stages) > 1]
     worse = [row for row in trained if row.floor and row.floor.verdict == "worse"]
     for row in worse:
@@ -94,11 +112,11 @@ def _floor(block: Block) -> Iterator[Finding]:
         )
 
 
-def _above_chance(row: Row, block: Block) -> Iterator[Finding]:
+def _above_chance(row: Row, block: Block, plan: Plan) -> Iterator[Finding]:
     if row.group.trouble:
         return
-    interval, chance = crossed_interval(row.group.accuracy(), LEVEL), 1 / row.group.ways
-    below = interval.high < chance - SLACK
+    interval, chance = _around(row.group.accuracy(), row.group, plan), 1 / row.group.ways
+    below = interval.high < chance - BELOW
     found = f"{_shown(interval)}, below the {100 * chance:.3g} % of chance: labels are mixed up"
     yield Finding(
         check="random-init floor",
