@@ -66,6 +66,8 @@ def describe(spec: StageSpec) -> str:
     """Name a stage for people: ``pretrain simclr seed 0``, ``evaluate protonet 5-way 1-shot``."""
     inputs = spec.inputs
     words: list[str] = [spec.kind]
+    if inputs.get("subject") == "data":
+        words.append(inputs["data"]["name"])
     prefixes = {"tasks": "on ", "auxiliary": "beside ", "member": "on new "}
     for role in ("init", "pretext", "meta", "tasks", "auxiliary", "member"):
         plugin = inputs.get(role)

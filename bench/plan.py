@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from bench import collisions, new_tasks
+from bench.audits import Audit, audits_of_data, audits_of_rows
 from bench.auxiliary import card_of
 from bench.baseline import choose_baselines
 from bench.budget import LEAST_STEPS
@@ -39,7 +40,7 @@ class Plan:
     report needs of the suite: margin, baseline (a class of labels to a variant), episodes,
     queries, test_steps, readouts, seeds, shots, data (name -> digest), source (the YAML), file.
     ``cards`` describe each plug-in used (``meta/maml``): summary, reference, revision, claims,
-    params.
+    params. ``audits``: what is audited, each a stage of its own; none in earlier versions' plans.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     settings: Mapping[str, Json] = field(default_factory=dict)
     cards: Mapping[str, Json] = field(default_factory=dict)
+    audits: tuple[Audit, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Return a JSON value from which ``from_json`` makes an equal plan."""
@@ -63,6 +65,7 @@ class Plan:
             "warnings": list(self.warnings),
             "settings": self.settings,
             "cards": self.cards,
+            "audits": [asdict(one) for one in self.audits],
         }
 
     @staticmethod
@@ -81,6 +84,7 @@ class Plan:
             warnings=tuple(value["warnings"]),
             settings=value["settings"],
             cards=value["cards"],
+            audits=tuple(Audit(**one) for one in value.get("audits", ())),
         )
 
 
@@ -98,13 +102,18 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
     rows, without = rows_of(suite, variants)
     dropped += [Dropped(variant=row, reason=reason) for row, reason in without]
     cells: list[Cell] = []
-    stages: dict[str, StageSpec] = {}
+    audits = audits_of_data(variants)
+    stages = {spec.key: spec for _, spec in audits}
     for seed in suite.seeds:
         for variant, new in rows:
             for shots in suite.shots:
                 cell, path = path_of(variant, shots, seed, suite.evaluate, new)
                 cells.append(cell)
                 stages |= {spec.key: spec for spec in path}
+        if seed == suite.seeds[0]:
+            of_rows = audits_of_rows(cells, stages)
+            stages |= {spec.key: spec for _, spec in of_rows}
+            audits += of_rows
     return Plan(
         name=suite.name,
         cells=tuple(cells),
@@ -118,6 +127,7 @@ def make_plan(suite: Suite, facts_of: FactsOf) -> Plan:
         ),
         settings=_settings(suite, variants, baseline),
         cards=_cards(suite, variants),
+        audits=tuple(audit for audit, _ in audits),
     )
 
 

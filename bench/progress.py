@@ -33,13 +33,13 @@ class Pace:
 
     def learn(self, spec: StageSpec, share: float, seconds: float) -> None:
         """Take note that ``share`` of a stage took so long."""
-        for group in (spec.kind, _group(spec)):
+        for group in (_kind(spec), _group(spec)):
             self.seconds[group] = self.seconds.get(group, 0.0) + seconds
             self.units[group] = self.units.get(group, 0.0) + share * _units(spec)
 
     def expect(self, spec: StageSpec, share: float = 1.0) -> float | None:
         """Return the seconds that ``share`` of a stage will take; None while nothing tells."""
-        for group in (_group(spec), spec.kind):
+        for group in (_group(spec), _kind(spec)):
             if self.units.get(group, 0.0) > 0:
                 return self.seconds[group] / self.units[group] * share * _units(spec)
         return None
@@ -82,6 +82,7 @@ class Display:
         self._plan, self._began = plan, self._clock()
         self._spoke = self._began
         self._names = {cell.stages["evaluate"]: f"evaluate {cell.id}" for cell in plan.cells}
+        self._names |= {one.key: f"audit {one.title}" for one in plan.audits}
         self._waiting = dict.fromkeys(pending)
         self._running: dict[str, _Running] = {}
         self._total = Counter(plan.stages[key].kind for key in pending)
@@ -169,14 +170,23 @@ class Display:
         return ", ".join([*counts, f"{len(self._failures)} failed", elapsed, time_left])
 
     def _left(self) -> float | None:
-        """Return the seconds left; None until every kind that waits has shown its pace."""
+        """Return the seconds left; None until every kind that waits has shown its pace.
+
+        But for audits, which are few and short: one that has not shown it counts nothing.
+        """
         now, pace = self._clock(), Pace(self._pace.seconds.copy(), self._pace.units.copy())
         running = list(self._running.values())
         for run in running:
             if run.step > run.start:
                 pace.learn(run.spec, run.share(), now - run.began)
-        expected = [pace.expect(run.spec, 1 - run.step / max(1, run.total)) for run in running]
-        expected += [pace.expect(self._plan.stages[key]) for key in list(self._waiting)]
+        rest = [(run.spec, 1 - run.step / max(1, run.total)) for run in running]
+        rest += [(self._plan.stages[key], 1.0) for key in list(self._waiting)]
+        expected = [
+            seconds
+            for spec, share in rest
+            for seconds in (pace.expect(spec, share),)
+            if spec.kind != "audit" or seconds is not None
+        ]
         known = [seconds for seconds in expected if seconds is not None]
         return sum(known) / self._slots if len(known) == len(expected) else None
 
@@ -230,14 +240,20 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def _kind(spec: StageSpec) -> Hashable:
+    return (spec.kind, spec.inputs.get("subject"))
+
+
 def _group(spec: StageSpec) -> Hashable:
     """Return what stages of about equal cost an example have in common."""
     names = (spec.inputs.get(role) for role in ("pretext", "meta", "tasks", "encoder", "data"))
     shots = spec.inputs.get("shots")
-    return (spec.kind, shots, *(plugin and plugin["name"] for plugin in names))
+    return (_kind(spec), shots, *(plugin and plugin["name"] for plugin in names))
 
 
 def _units(spec: StageSpec) -> float:
     """Return how much work a stage is: examples in training, episodes in evaluation."""
     inputs = spec.inputs
-    return float(inputs["episodes"] if spec.kind == "evaluate" else inputs["budget"]["examples"])
+    if "budget" in inputs:
+        return float(inputs["budget"]["examples"])
+    return float(inputs.get("episodes", 1))  # the audit of a set is one

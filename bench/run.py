@@ -36,10 +36,10 @@ class Tally:
 
 
 def missing(plan: Plan, store: Store) -> list[StageSpec]:
-    """Return the stages that unfinished cells need and the store lacks, in running order."""
+    """Return what unfinished cells and audits need and the store lacks, in running order."""
     needed: set[str] = set()
     for key, spec in reversed(list(plan.stages.items())):
-        wanted = spec.kind == "evaluate" or key in needed
+        wanted = spec.kind in ("evaluate", "audit") or key in needed
         if wanted and not store.has(spec.kind, key):
             needed |= {key, *spec.needs}
     return [

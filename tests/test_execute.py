@@ -117,12 +117,16 @@ def plan_of(finished: TinyRun) -> Plan:
 
 
 def results_of(plan: Plan, store: Store) -> tuple[bytes, dict[str, bytes]]:
-    """Return a plan's export without cost and provenance, and the sums of its stages' files."""
+    """Return a plan's export without cost and provenance, and the sums of its stages' files.
+
+    Audits have no file but the manifest, which holds the time they took.
+    """
     frame = cell_frame(plan, store)
     kept = [name for name in frame.columns if not name.startswith(("cost.", "provenance."))]
     sums = {
         key: b"\n".join(line for line in _sums(store, spec) if b"manifest" not in line)
         for key, spec in plan.stages.items()
+        if spec.kind != "audit"
     }
     return frame[kept].to_csv(index=False).encode(), sums
 

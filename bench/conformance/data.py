@@ -1,5 +1,7 @@
 """What every data source is: classes of examples in three disjoint splits, the same every time."""
 
+import hashlib
+import re
 from functools import cache
 
 from bench.catalogue import entries
@@ -57,6 +59,19 @@ def the_fingerprint_is_stable(subject: Subject) -> None:
 def examples_keep_the_contract(subject: Subject) -> None:
     """Examples are uint8 of one shape in disjoint, full splits, and have the digest it names."""
     _opened(subject)
+
+
+def known_duplicates_are_examples(subject: Subject) -> None:
+    """What it lists as known to stand in two splits is in the set, by its sha256."""
+    assert isinstance(subject.plugin, AbstractData)
+    known = subject.plugin.known_duplicates
+    bad = [one for one in known if not re.fullmatch("[0-9a-f]{64}", one)]
+    mend = "List the sha256 of an example's bytes, uint8 as read() returns it: 64 hex digits."
+    require(not bad, f"known_duplicates holds {', '.join(map(repr, bad))}", mend)
+    if known:
+        seen = {hashlib.sha256(one.tobytes()).hexdigest() for one in _opened(subject).images}
+        lost = sorted(set(known) - seen)
+        require(not lost, f"no example has the hash {', '.join(lost)}", mend)
 
 
 def a_task_can_be_drawn(subject: Subject) -> None:

@@ -43,6 +43,9 @@ class AbstractData(AbstractPlugin):
 
     augment: ClassVar[str] = "none"  # the policy that suits this source, unless a suite names one
     digest: ClassVar[str | None] = None  # what the whole set must hash to, where that is known
+    known_duplicates: ClassVar[tuple[str, ...]] = ()
+    """The sha256 of the bytes (uint8, as ``read`` returns them) of each example that is known to
+    stand in two splits: the audit of a suite then notes it, and raises no alarm."""
 
     @abstractmethod
     def read(self, root: Path | None) -> Examples:

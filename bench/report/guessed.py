@@ -44,6 +44,16 @@ def guessed_table(block: Block) -> Table | None:
     )
 
 
+def collision_rates(block: Block) -> list[tuple[Group, float, float]]:
+    """Return the rows that guess classes, with how often they were to be wrong, and were.
+
+    The shares of tasks, in [0, 1], are NaN where nothing is known.
+    """
+    groups = [row.group for row in block.rows if _guesses(row.group)]
+    numbers = [_numbers(group) for group in groups]
+    return [(g, n["planned"], n["observed"]) for g, n in zip(groups, numbers, strict=True)]
+
+
 def _guesses(group: Group) -> bool:
     return PLANNED in group.first.params or bool(_facts(group, "metatrain", "collisions"))
 

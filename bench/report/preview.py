@@ -11,7 +11,7 @@ from bench.report.results import Results, read_results
 from bench.report.tables import detectable
 from bench.store import Damaged, Store
 
-KINDS: tuple[StageKind, ...] = (*TRAINED, "evaluate")
+KINDS: tuple[StageKind, ...] = (*TRAINED, "evaluate", "audit")
 PLUGINS = ("data", "encoder", "pretext", "meta", "tasks", "member")
 # Conv4-64 on one core at 32x32x3: 75 images forward and backward took 0.094 s; a test episode of
 # 425 to 625 passes (ten steps, five read-outs) 0.20 to 0.41 s. One of the ten starts of k-means, of
@@ -21,7 +21,10 @@ SECONDS_PER_IMAGE = {
     "cluster": 1e-3,
     "metatrain": 1.3e-3,
     "evaluate": 6e-4,
+    "audit": 6e-4,
 }
+ANSWERS = 12  # to an episode of a row's audit, in float64: passes for each of evaluation's
+WHOLE_SET = 10_000  # the audit of 60,000 photographs costs as much as this many passes: 4 s
 
 
 def plan_text(plan: Plan, store: Store) -> str:
@@ -91,6 +94,7 @@ def _stages(plan: Plan, store: Store) -> str:
     for kind in KINDS:
         keys = [key for key, spec in plan.stages.items() if spec.kind == kind]
         uses = sum(kind_of(role) == kind for cell in plan.cells for role in cell.stages)
+        uses += len(plan.audits) if kind == "audit" else 0
         cached = sum(store.has(kind, key) for key in keys)
         if keys:
             rows.append([kind, *map(str, (len(keys), uses, uses - len(keys), cached))])
@@ -148,7 +152,11 @@ def stored(store: Store, kind: str, key: str) -> Mapping[str, Json] | None:
 
 
 def _likeness(kind: str, inputs: Mapping[str, Json]) -> tuple[str, ...]:
-    return (kind, *(str((inputs.get(axis) or {}).get("name", "")) for axis in PLUGINS))
+    return (
+        kind,
+        str(inputs.get("subject")),
+        *(str((inputs.get(axis) or {}).get("name", "")) for axis in PLUGINS),
+    )
 
 
 def frozen_metas(plan: Plan) -> frozenset[str]:
@@ -159,6 +167,9 @@ def frozen_metas(plan: Plan) -> frozenset[str]:
 
 def images(kind: str, inputs: Mapping[str, Json], frozen: frozenset[str]) -> int:
     """Return the images that pass the encoder in a stage: its budget, or its episodes'."""
+    if kind == "audit":
+        row = inputs["subject"] == "row"
+        return ANSWERS * images("evaluate", inputs, frozen) if row else WHOLE_SET
     if kind != "evaluate":
         return int(inputs["budget"]["examples"])
     if inputs.get("protocol") == "few_steps":

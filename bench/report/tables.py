@@ -104,7 +104,7 @@ def _costs(group: Group, results: Results) -> dict[str, object]:
     """Return means over the seeds; NaN where a cell is not done."""
 
     def mean(value: Callable[[CellResult], float]) -> float:
-        return NAN if group.trouble else fmean(value(one) for one in group.results)
+        return mean_over_seeds(group, value)
 
     return {
         "variant": group.variant,
@@ -115,6 +115,11 @@ def _costs(group: Group, results: Results) -> dict[str, object]:
         "peak_memory_bytes": mean(lambda one: one.peak_memory),
         "parameters": mean(lambda one: float(one.manifest["cost"]["parameters"])),
     }
+
+
+def mean_over_seeds(group: Group, value: Callable[[CellResult], float]) -> float:
+    """Return the mean of a number of each cell; NaN where a cell is not done."""
+    return NAN if group.trouble else fmean(value(one) for one in group.results)
 
 
 def _batches(cell: Cell) -> str:

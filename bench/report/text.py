@@ -12,6 +12,7 @@ from bench.cell import Json
 from bench.published import UNSTATED, published
 from bench.report import certificate, speed_text, words
 from bench.report.answer import one_seed, overall, sentences
+from bench.report.audit import Audit, audit, marked
 from bench.report.comparison import Block, is_floor
 from bench.report.figures.style import Picture
 from bench.report.guessed import guessed_table
@@ -66,16 +67,21 @@ def write_text(
 ) -> Report:
     """Write the whole report as markdown that GitHub and a terminal can show."""
     plan, settings = results.plan, results.plan.settings
+    audited = audit(results, blocks)
+    blocks = marked(blocks, audited)
     sections = [_section(block, results, float(settings["margin"])) for block in blocks]
     found = beside(blocks, plan, published())
     literature, power = published_table(found), power_table(blocks)
     provenance, unfinished = provenance_table(results), unfinished_table(results)
-    whole = [table for table in (literature, power, provenance, unfinished) if table]
+    whole = [
+        table for table in (literature, power, provenance, unfinished, *audited.tables) if table
+    ]
     tables = [t for section in sections for t in section.tables] + whole
     source = str(settings["source"]).rstrip()
     markdown = _template().render(
         name=plan.name,
-        banners=banners(results),
+        banners=banners(results, audited),
+        audited=audited,
         overall=overall(blocks),
         new_tasks=speed_text.answer(blocks, plan),
         blocks=sections,
@@ -151,7 +157,7 @@ def _references(block: Block) -> str:
     )
 
 
-def banners(results: Results) -> list[str]:
+def banners(results: Results, audited: Audit) -> list[str]:
     """Return what a reader must know before any number."""
     found, left = [], results.unfinished()
     if left:
@@ -168,7 +174,7 @@ def banners(results: Results) -> list[str]:
             )
     if results.suite_changed:
         found.append("The suite file has changed since this was planned; this is the old one.")
-    return found
+    return found + audited.banners
 
 
 def _banks(results: Results) -> dict[str, set[str]]:

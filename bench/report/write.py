@@ -9,12 +9,14 @@ from bench.report.comparison import blocks
 from bench.report.evidence import Evidence, gather, outline, pack
 from bench.report.figures.accuracy import accuracy_figures
 from bench.report.figures.learning import learning_figure
+from bench.report.figures.lookalikes import lookalike_figures
 from bench.report.figures.speed import speed_figures
 from bench.report.figures.weights import weights_figure
 from bench.report.frame import csv_bytes, frame_of
 from bench.report.results import results_of
 from bench.report.text import write_text
 from bench.store import SUMS, Store, read_sums, sums_file, write_atomic
+
 
 INDEX = "index.md"
 # Reports of earlier versions name their files here, and have no SHA256SUMS.
@@ -67,6 +69,7 @@ def contents(evidence: Evidence) -> dict[str, bytes]:
     over_training = (learning_figure(results), weights_figure(results))
     pictures = speed_figures(results, compared) + accuracy_figures(results, compared)
     pictures += [one for one in over_training if one]
+    pictures += lookalike_figures(results)
     report = write_text(results, compared, pictures, evidence.content_hash)
     files = {f"{picture.name}.png": picture.png for picture in pictures}
     files |= {f"{picture.name}.svg": picture.svg for picture in pictures}

@@ -4,6 +4,8 @@ import shutil
 from collections.abc import Callable, Mapping
 
 from bench.cell import Finished, StageKind, StageSpec
+from bench.stages.audit_data import audit_data
+from bench.stages.audit_row import audit_row
 from bench.stages.cluster import cluster
 from bench.stages.evaluate import evaluate
 from bench.stages.few_steps import few_steps
@@ -20,6 +22,8 @@ STAGES: Mapping[StageKind, Callable[[StageSpec, Place], Result]] = {
 
 
 def _function(spec: StageSpec) -> Callable[[StageSpec, Place], Result]:
+    if spec.kind == "audit":
+        return audit_data if spec.inputs["subject"] == "data" else audit_row
     return few_steps if spec.inputs.get("protocol") == "few_steps" else STAGES[spec.kind]
 
 

@@ -53,6 +53,8 @@ FAULTS = [
         "is float64",
     ),
     (data.examples_keep_the_contract, {"digest": "0" * 64}, "expected 0000"),
+    (data.known_duplicates_are_examples, {"known_duplicates": ("0A",)}, "holds '0A'"),
+    (data.known_duplicates_are_examples, {"known_duplicates": ("0" * 64,)}, "no example has"),
     (data.a_task_can_be_drawn, {"read": lambda self, root: examples(1)}, "with one example"),
 ]
 

@@ -224,7 +224,10 @@ class Bench:
         return self.readouts if method.adapts or self.held_out else (0,)
 
     def _accuracy(self, method: Method, shots: int, seed: int, new: str) -> np.ndarray:
-        """Accuracies [T, E]: shared episode effects, a seed effect, and noise; rising to 1."""
+        """Accuracies [T, E]: shared episode effects, a seed effect, and noise; rising to 1.
+
+        Before any step they are those of chance.
+        """
         rng = np.random.default_rng((shots, *map(ord, new)) if new else shots)
         episodes_E = rng.normal(0, 0.06, self.episodes)
         name = sum(map(ord, method.label + new))
@@ -233,7 +236,10 @@ class Bench:
         top_E = top_E + rng.normal(0, 0.04, self.episodes)
         rise_T = 1 - 0.7 * np.exp(-np.array(self._steps(method)) / 1.5)
         rise_T[-1] = 1.0
-        return np.clip(0.2 + (top_E - 0.2) * rise_T[:, None], 0.0, 1.0)
+        accuracy_TE = np.clip(0.2 + (top_E - 0.2) * rise_T[:, None], 0.0, 1.0)
+        if len(rise_T) > 1:
+            accuracy_TE[0] += 0.2 - accuracy_TE[0].mean()
+        return accuracy_TE
 
     def _commit(
         self, store: Store, spec: StageSpec, manifest: dict[str, Json], files: dict[str, bytes]
