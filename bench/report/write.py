@@ -17,7 +17,6 @@ from bench.report.results import results_of
 from bench.report.text import write_text
 from bench.store import SUMS, Store, read_sums, sums_file, write_atomic
 
-
 INDEX = "index.md"
 # Reports of earlier versions name their files here, and have no SHA256SUMS.
 MARK = re.compile(r"<!-- bench report (?P<hash>[0-9a-f]{64})(?P<files>( [^ /]+)*) -->")
