@@ -12,7 +12,9 @@ from bench.report.figures.accuracy import accuracy_figures
 from bench.report.figures.learning import learning_figure
 from bench.report.figures.speed import speed_figures
 from bench.report.figures.weights import weights_figure
+from bench.report.forms import forms
 from bench.report.frame import csv_bytes, frame_of
+from bench.report.machine import Edition
 from bench.report.results import read_results
 from bench.report.text import suite_changed, write_text
 from bench.store import Store, write_atomic
@@ -77,12 +79,13 @@ def _contents(plan: Plan, store: Store) -> tuple[dict[str, bytes], str]:
     over_training = (learning_figure(results), weights_figure(results))
     pictures = speed_figures(results, compared) + accuracy_figures(results, compared)
     pictures += [one for one in over_training if one]
-    report = write_text(results, compared, pictures, content_hash(plan, store))
+    edition = Edition(revision=REVISION, content_hash=content_hash(plan, store))
+    report = write_text(results, compared, pictures, edition.content_hash)
     files = {f"{picture.name}.png": picture.png for picture in pictures}
     files |= {f"{picture.name}.svg": picture.svg for picture in pictures}
     files |= {f"{table.name}.csv": csv_bytes(table.frame) for table in report.tables}
     files["cells.csv"] = csv_bytes(frame_of(results))
-    return files, report.markdown
+    return files | forms(results, compared, report, edition, files), report.markdown
 
 
 def _mark(folder: Path) -> re.Match[str] | None:
