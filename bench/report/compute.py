@@ -64,7 +64,7 @@ def runs(results: Results) -> dict[str, list[float]]:
     for one in results.cells:
         if one.seconds == one.seconds:  # not NaN: every stage is stored
             places = dict.fromkeys(map(machine, (*one.trained.values(), one.manifest)))
-            found.setdefault(" and ".join(sorted(places)), []).append(one.seconds)
+            found.setdefault(" + ".join(sorted(places)), []).append(one.seconds)
     return found
 
 

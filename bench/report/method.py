@@ -6,10 +6,11 @@ from statistics import median
 from textwrap import fill
 
 from bench.cell import TRAINED, Json
-from bench.report import compute, speed_text, words
+from bench.report import compute, words
 from bench.report.answer import one_seed
 from bench.report.comparison import Block
-from bench.report.results import CellResult, Results
+from bench.report.protocol import protocol
+from bench.report.results import Results
 
 WIDTH = 100  # columns of the plain text
 VERSIONS = {"bench": "meta-ssl-bench", "python": "Python", "torch": "PyTorch", "numpy": "NumPy"}
@@ -26,7 +27,7 @@ class Paragraph:
 def method(results: Results, blocks: Sequence[Block]) -> tuple[Paragraph, ...]:
     """Say how the numbers of a report came about, in the past tense of a paper."""
     said = {
-        "Protocol": _protocol(results),
+        "Protocol": protocol(results),
         "What a seed changes": _seeds(results),
         "Intervals and verdicts": _intervals(results, blocks),
         "Selection and tuning": _selection(results),
@@ -44,73 +45,6 @@ def plain_text(paragraphs: Sequence[Paragraph]) -> str:
         for one in paragraphs
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _protocol(results: Results) -> str:
-    settings = results.plan.settings
-    seeds = sorted({one.cell.seed for one in results.cells})
-    scale = float(settings.get("budget_scale", 1.0))
-    budget = "" if scale == 1 else f" Training budgets are {100 * scale:g} % of the suite's own."
-    kind = "tasks" if settings.get("held_out") else "episodes"
-    return (
-        f"{_data(results)} Each variant was trained with {len(seeds)} "
-        f"seed{'s' * (len(seeds) != 1)} ({words.ranges(seeds)}) and tested on "
-        f"{settings['episodes']} {kind} ({_ways(results)}; {settings['queries']} queries a class; "
-        f"{_steps(results)}) drawn from the test "
-        f"classes of {words.listing(list(settings['data']))}; every variant and seed meets the "
-        f"same {kind}.{_networks(results)}{budget}{speed_text.method(results.plan)}"
-    )
-
-
-def _data(results: Results) -> str:
-    """Name each set by its digest; training, validation and test classes by number if planned."""
-    counts = results.plan.settings.get("classes", {})
-    said = []
-    for name, digest in results.plan.settings["data"].items():
-        own = counts.get(name, {})
-        numbers = [f"{own[split]} {split}" for split in ("train", "val", "test") if split in own]
-        split = f"{words.listing(numbers)} classes, " if numbers else ""
-        said.append(f"{name} ({split}sha256 {str(digest)[:12]})")
-    return f"Data: {words.listing(said)}; training, validation and test classes are disjoint."
-
-
-def _ways(results: Results) -> str:
-    settings = {(one.cell.ways, one.cell.shots): None for one in results.cells}
-    return words.listing([f"{ways}-way {shots}-shot" for ways, shots in settings])
-
-
-def _networks(results: Results) -> str:
-    """Name the encoders, and how many parameters the tested models have."""
-    numbers: dict[str, set[int]] = {}
-    for one in _outcomes(results):
-        own = numbers.setdefault(one.cell.encoder, set())
-        own.add(int(one.manifest["cost"]["parameters"]))
-    said = [f"{name} ({_range(sorted(own))} parameters)" for name, own in sorted(numbers.items())]
-    return f" Tested networks, heads included: {words.listing(said)}." if said else ""
-
-
-def _outcomes(results: Results) -> list[CellResult]:
-    return [one for one in results.cells if one.status == "done"]
-
-
-def _range(numbers: Sequence[int]) -> str:
-    low, high = f"{numbers[0]:,}", f"{numbers[-1]:,}"
-    return low if low == high else f"{low} to {high}"
-
-
-def _steps(results: Results) -> str:
-    """Say how many steps of adaptation the variants take before their accuracy counts."""
-    taken: dict[int, list[str]] = {}
-    for group in results.groups:
-        last = max((one.steps[-1] for one in group.done), default=0)
-        if last and group.variant not in taken.setdefault(last, []):
-            taken[last].append(group.variant)
-    parts = [
-        f"{number} step{'s' * (number != 1)} of adaptation for "
-        f"{words.listing([words.escape(name) for name in names])}"
-        for number, names in sorted(taken.items())
-    ]
-    return words.listing(parts) or "no variant adapts by steps"
 
 
 def _seeds(results: Results) -> str:
@@ -153,17 +87,21 @@ def _variants_of(results: Results) -> dict[str, int]:
     return {key: len(variants) for key, variants in names.items()}
 
 
+_SCOPE = " Inference is to new seeds and new episodes of these test classes, not to new classes."
+
+
 def _intervals(results: Results, blocks: Sequence[Block]) -> str:
     settings = results.plan.settings
+    scope = "" if settings.get("held_out") else _SCOPE
     one = "With one seed intervals are over episodes of one model. " if one_seed(blocks) else ""
     return (
         "Intervals are 95 % over both seeds and episodes: SE^2 = max(V_s + V_e - "
         "V_r, V_s) of the two-way layout, t with S - 1 degrees of freedom. Differences are paired "
         f"by seed and episode and get the same interval. {one}p-values are Holm-adjusted within "
         "all comparisons with one reference for a data set, ways and shots. A difference is "
-        f"equivalent if its interval lies within +- {100 * settings['margin']:g} points, better or "
+        f"equivalent if its interval lies within +- {words.within(settings['margin'])}, better or "
         "worse if the interval excludes 0 and the adjusted p is below .05, else undecided. "
-        "Variants are compared with a baseline that saw the same labels."
+        f"Variants are compared with a baseline that saw the same labels.{scope}"
     )
 
 
@@ -246,7 +184,7 @@ def _versions(results: Results) -> str:
         return "No stage is finished yet."
     said, mixed = [], []
     for name, shown in VERSIONS.items():
-        values = sorted({str(one[name]) for one in made if name in one})
+        values = sorted({_version(one[name]) for one in made if name in one})
         if values:
             said.append(f"{shown} {words.listing(values)}")
             mixed += [shown] * (len(values) > 1)
@@ -254,3 +192,7 @@ def _versions(results: Results) -> str:
     mixed += ["hardware"] * (len(machines) > 1)
     warning = f" Stages mix {words.listing(mixed)}." if mixed else ""
     return f"Computed with {', '.join(said)} on {words.escape(words.listing(machines))}.{warning}"
+
+
+def _version(found: Json) -> str:
+    return "of unknown version" if found == "not installed" else str(found)

@@ -310,6 +310,8 @@ def test_the_method_says_what_was_done(synthetic: Make) -> None:
         "glyphs (78 train, 30 val and 40 test classes, sha256 dddddddddddd)",
         "trained with 3 seeds (0-2) and tested on 40 episodes (5-way 1-shot and 5-way 5-shot; 15",
         "5 steps of adaptation for simclr + maml",
+        "the statistics of the support set for simclr + maml; the running statistics of training",
+        "Inference is to new seeds and new episodes of these test classes, not to new classes.",
         "conv4 (112,000 parameters)",
         "(initial weights, the order of training images and the sampling of training tasks)",
         "share it, seed by seed.",
@@ -319,6 +321,24 @@ def test_the_method_says_what_was_done(synthetic: Make) -> None:
     ):
         assert part in text
     assert "Stages mix" not in text
+    assert "incomplete" not in text
+
+
+def test_the_method_names_budgets_and_what_is_not_done(synthetic: Make) -> None:
+    """Budgets stand there with their scale, and a half-finished suite says so at once."""
+    floor, protonet, maml, simclr = synthetic().methods
+    budgets = {"pretrain.budget": "60000 images", "metatrain.budget": "250 steps"}
+    methods = (floor, replace(protonet, params={"metatrain.budget": "1000 steps"}),
+               replace(maml, params=budgets), simclr)  # fmt: skip
+    settings = {"budget_scale": 0.03}
+    plan, store = synthetic(methods=methods, broken=BROKEN, settings=settings).build()
+
+    text = " ".join(read(plan, store)["method.txt"].split())
+
+    assert text.startswith("Protocol Results are incomplete: 23 of 24 planned runs are done.")
+    budget = "meta-training 1000 steps or 250 steps and pre-training 60,000 images"
+    assert f"Training budgets of the suite: {budget}, all scaled by 0.03." in text
+    assert "1 of 33 stages are not finished" in text
 
 
 def test_one_seed_is_said_to_be_one(synthetic: Make) -> None:
@@ -362,7 +382,7 @@ def test_mixed_machines_are_told_apart(synthetic: Make) -> None:
     mixed = replace(results, manifests=moved, cells=cells_)
     text = " ".join(made(mixed)["method.txt"].split())
 
-    assert "on H100 (cuda) and x86_64 avx2 (cpu). Seconds on different hardware" in text
+    assert "on H100 (cuda) + x86_64 avx2 (cpu). Seconds on different hardware" in text
     assert "Stages mix PyTorch and hardware." in text
     assert [(one.kind, one.hardware) for one in spent(mixed)][:2] == [
         *(("pretrain", "H100 (cuda)"), ("metatrain", "x86_64 avx2 (cpu)")),
