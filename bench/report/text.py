@@ -1,21 +1,22 @@
 """The report's markdown: what the template prints, gathered from plan, results and tables."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import jinja2
 
-from bench.cell import Json
 from bench.published import UNSTATED, published
 from bench.report import certificate, speed_text, words
-from bench.report.answer import one_seed, overall, sentences
+from bench.report.answer import overall, sentences
 from bench.report.audit import Audit, audit, marked
+from bench.report.bibliography import Citation, cited, link
 from bench.report.comparison import Block, is_floor
+from bench.report.compute import compute_table
 from bench.report.figures.style import Picture
 from bench.report.guessed import guessed_table
+from bench.report.method import Paragraph, method
 from bench.report.reproduction import Beside, beside, tally
 from bench.report.results import Results
 from bench.report.tables import (
@@ -56,10 +57,18 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The finished markdown and the tables behind it."""
+    """The finished markdown, the tables behind it, and what its other forms say too.
+
+    ``banners`` and ``answer`` (of the suite as a whole) are markdown, a sentence each.
+    """
 
     markdown: str
     tables: Sequence[Table]
+    banners: Sequence[str]
+    answer: Sequence[str]
+    sections: Sequence[Section]
+    method: Sequence[Paragraph]
+    citations: Sequence[Citation]
 
 
 def write_text(
@@ -73,19 +82,22 @@ def write_text(
     found = beside(blocks, plan, published())
     literature, power = published_table(found), power_table(blocks)
     provenance, unfinished = provenance_table(results), unfinished_table(results)
-    whole = [
-        table for table in (literature, power, provenance, unfinished, *audited.tables) if table
-    ]
+    compute = compute_table(results)
+    whole = [literature, power, compute, provenance, unfinished, *audited.tables]
+    whole = [table for table in whole if table]
     tables = [t for section in sections for t in section.tables] + whole
+    shown = [table.name for table in tables] + [picture.name for picture in pictures]
+    citations, paragraphs = cited(plan.cards, found, shown), method(results, blocks)
+    warned, said, new = banners(results), overall(blocks), speed_text.answer(blocks, plan)
     source = str(settings["source"]).rstrip()
     markdown = _template().render(
         name=plan.name,
-        banners=banners(results, audited),
+        banners=warned,
         audited=audited,
-        overall=overall(blocks),
-        new_tasks=speed_text.answer(blocks, plan),
+        overall=said,
+        new_tasks=new,
         blocks=sections,
-        csv=["cells.csv", *(f"{table.name}.csv" for table in tables)],
+        tables=[table.name for table in tables],
         pictures=pictures,
         published=literature,
         tally=tally(found),
@@ -99,9 +111,10 @@ def write_text(
         power=power,
         assumed="assumed" in power.markdown,
         sign_flip=_sign_flip(blocks),
-        method=_method(results, blocks),
+        method=paragraphs,
+        compute=compute,
         of_classes=not settings.get("held_out"),
-        bibliography=_bibliography(plan.cards, found),
+        bibliography=citations,
         provenance=provenance,
         origins=_origins(results),
         certificate=certificate.lines(results.extras.get("certificate"), plan),
@@ -110,7 +123,15 @@ def write_text(
         fence="~~~~" if "```" in source else "```",
         hash=content_hash,
     )
-    return Report(markdown=markdown, tables=tables)
+    return Report(
+        markdown=markdown,
+        tables=tables,
+        banners=warned,
+        answer=[*new, *said],
+        sections=sections,
+        method=paragraphs,
+        citations=citations,
+    )
 
 
 @cache
@@ -209,49 +230,6 @@ def _sign_flip(blocks: Sequence[Block]) -> str:
     return f"p < .05 for all {len(checked)} verdicts of better or worse."
 
 
-def _method(results: Results, blocks: Sequence[Block]) -> str:
-    settings = results.plan.settings
-    seeds = sorted({one.cell.seed for one in results.cells})
-    one = "With one seed intervals are over episodes of one model. " if one_seed(blocks) else ""
-    return (
-        f"Each variant was trained with {len(seeds)} seeds ({words.ranges(seeds)}) and tested on "
-        f"{settings['episodes']} episodes ({settings['queries']} queries a class; "
-        f"{_steps(results)}) drawn from the test "
-        f"classes of {words.listing(list(settings['data']))}; every variant and seed meets the "
-        "same episodes. Intervals are 95 % over both seeds and episodes: SE^2 = max(V_s + V_e - "
-        "V_r, V_s) of the two-way layout, t with S - 1 degrees of freedom. Differences are paired "
-        f"by seed and episode and get the same interval. {one}p-values are Holm-adjusted within "
-        "all comparisons with one reference for a data set, ways and shots. A difference is "
-        f"equivalent if its interval lies within +- {100 * settings['margin']:g} points, better or "
-        "worse if the interval excludes 0 and the adjusted p is below .05, else undecided. "
-        f"Variants are compared with a baseline that saw the same labels.{_selection(results)}"
-        f"{speed_text.method(results.plan)}"
-    )
-
-
-def _steps(results: Results) -> str:
-    """Say how many steps of adaptation the variants take before their accuracy counts."""
-    taken: dict[int, list[str]] = {}
-    for group in results.groups:
-        last = max((one.steps[-1] for one in group.done), default=0)
-        if last and group.variant not in taken.setdefault(last, []):
-            taken[last].append(group.variant)
-    parts = [
-        f"{number} steps of adaptation for {words.listing(names)}"
-        for number, names in sorted(taken.items())
-    ]
-    return words.listing(parts) or "no variant adapts by steps"
-
-
-def _selection(results: Results) -> str:
-    """Say whose weights were tested, where it is not always the last."""
-    rules = {one.cell.params.get("selection", "last") for one in results.cells} - {"last"}
-    if not rules:
-        return ""
-    by = words.listing(sorted(rules))
-    return f" Weights are those of the last step, but in rows marked as selected by {by}."
-
-
 def _sources(found: Sequence[Beside]) -> list[str]:
     """One line a method and source of published numbers: protocol, what +- is, where read."""
     lines: dict[str, None] = {}
@@ -261,32 +239,8 @@ def _sources(found: Sequence[Beside]) -> list[str]:
         read = f"read in {number.read_in}" if number.read_in else ""
         said = "; ".join(part for part in (number.protocol, reach, read) if part)
         cited = ", ".join(part for part in (number.title, number.identifier) if part)
-        lines[_link(words.escape(f"{cited}: {said}" if said else cited))] = None
+        lines[link(words.escape(f"{cited}: {said}" if said else cited))] = None
     return list(lines)
-
-
-def _bibliography(cards: Mapping[str, Json], found: Sequence[Beside]) -> list[str]:
-    """One line a source: which plug-ins follow it, and whether it gave published numbers."""
-    sources: dict[str, list[str]] = {}
-    for name, card in sorted(cards.items()):
-        if card.get("reference"):
-            sources.setdefault(card["reference"], []).append(name)
-    for identifier in dict.fromkeys(one.number.identifier for one in found):
-        if identifier:
-            sources.setdefault(identifier, []).append("published numbers")
-    own = {"arXiv:2409.02850": ["crossed intervals"], "doi:10.2307/4615733": ["Holm's adjustment"]}
-    return [
-        f"{_link(reference)}: {words.escape(', '.join(names))}"
-        for reference, names in sorted((sources | own).items(), key=lambda item: item[1])
-    ]
-
-
-def _link(reference: str) -> str:
-    """Turn each arXiv identifier or DOI of a reference into a link."""
-    text = re.sub(
-        r"arXiv:([\w.\-/]+\w)", r"[arXiv:\1](https://arxiv.org/abs/\1)", reference, flags=re.I
-    )
-    return re.sub(r"\bdoi:(\S+[\w)])", r"[doi:\1](https://doi.org/\1)", text)
 
 
 def _origins(results: Results) -> list[str]:

@@ -95,6 +95,12 @@ def escape(text: object) -> str:
     return re.sub(r"[\\`*|<>$]|(?<=\])\(", lambda found: f"\\{found[0]}", line)
 
 
+def plain(markdown: str) -> str:
+    """Return a sentence of the report without its markup: links, bold, escapes."""
+    text = re.sub(r"(?<!\\)\[([^\]]*)\]\([^)\s]*\)", r"\1", markdown)
+    return re.sub(r"\\([\\`*|<>$(])|\*\*", lambda found: found[1] or "", text)
+
+
 def listing(parts: Sequence[str]) -> str:
     """Join as in a sentence: ``a``, ``a and b``, ``a, b and c``; semicolons where a comma is."""
     if len(parts) < 3:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from bench.plan import Plan
 from bench.report.comparison import blocks
-from bench.report.evidence import Evidence, gather, outline, pack
+from bench.report.evidence import REVISION, Evidence, gather, outline, pack
 from bench.report.figures.accuracy import accuracy_figures
 from bench.report.figures.learning import learning_figure
 from bench.report.figures.lookalikes import lookalike_figures
 from bench.report.figures.speed import speed_figures
 from bench.report.figures.weights import weights_figure
+from bench.report.forms import forms
 from bench.report.frame import csv_bytes, frame_of
+from bench.report.machine import Edition
 from bench.report.results import results_of
 from bench.report.text import write_text
 from bench.store import SUMS, Store, read_sums, sums_file, write_atomic
@@ -69,11 +71,13 @@ def contents(evidence: Evidence) -> dict[str, bytes]:
     pictures = speed_figures(results, compared) + accuracy_figures(results, compared)
     pictures += [one for one in over_training if one]
     pictures += lookalike_figures(results)
-    report = write_text(results, compared, pictures, evidence.content_hash)
+    edition = Edition(revision=REVISION, content_hash=evidence.content_hash)
+    report = write_text(results, compared, pictures, edition.content_hash)
     files = {f"{picture.name}.png": picture.png for picture in pictures}
     files |= {f"{picture.name}.svg": picture.svg for picture in pictures}
     files |= {f"{table.name}.csv": csv_bytes(table.frame) for table in report.tables}
     files["cells.csv"] = csv_bytes(frame_of(results))
+    files |= forms(results, compared, report, edition, files)
     mark = f"\n<!-- bench report {evidence.content_hash} -->\n"
     return files | {INDEX: (report.markdown + mark).encode()}
 

@@ -1,0 +1,198 @@
+"""The sentences that a paper needs: protocol, what a seed changes, intervals, compute, versions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from textwrap import fill
+
+from bench.cell import TRAINED, Json
+from bench.report import compute, words
+from bench.report.answer import one_seed
+from bench.report.comparison import Block
+from bench.report.protocol import protocol
+from bench.report.results import Results
+
+WIDTH = 100  # columns of the plain text
+VERSIONS = {"bench": "meta-ssl-bench", "python": "Python", "torch": "PyTorch", "numpy": "NumPy"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paragraph:
+    """One subject's sentences, as markdown."""
+
+    title: str
+    markdown: str
+
+
+def method(results: Results, blocks: Sequence[Block]) -> tuple[Paragraph, ...]:
+    """Say how the numbers of a report came about, in the past tense of a paper."""
+    said = {
+        "Protocol": protocol(results),
+        "What a seed changes": _seeds(results),
+        "Intervals and verdicts": _intervals(results, blocks),
+        "Selection and tuning": _selection(results),
+        "Compute": _compute(results),
+        "Hardware and versions": _versions(results),
+    }
+    return tuple(Paragraph(title=title, markdown=text) for title, text in said.items())
+
+
+def plain_text(paragraphs: Sequence[Paragraph]) -> str:
+    """Return the same as a text file: a title, its sentences, an empty line."""
+    parts = [
+        f"{one.title}\n\n"
+        + fill(words.plain(one.markdown), WIDTH, break_long_words=False, break_on_hyphens=False)
+        for one in paragraphs
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _seeds(results: Results) -> str:
+    cells, cards = [one.cell for one in results.cells], results.plan.cards
+    views = {name for name in cards if name.startswith("augment/")} - {"augment/none"}
+    parts = {
+        "initial weights": True,
+        "the order of training images": _has(results, "pretrain"),
+        "the sampling of training tasks": _has(results, "metatrain"),
+        "the clustering": _has(results, "cluster"),
+        "augmentation": bool(views),
+        "the pretexts' own draws": any(name.startswith("pretext/") for name in cards),
+    }
+    changed = words.listing([part for part, varies in parts.items() if varies])
+    shared = any(
+        number > 1 and results.plan.stages[key].kind == "pretrain"
+        for key, number in _variants_of(results).items()
+    )
+    return (
+        f"A seed changes all that is random in training ({changed}); it changes neither the split "
+        "of the classes nor the test episodes."
+        + (" Variants that start from the same pre-training share it, seed by seed." * shared)
+        + (_FILE * any(cell.init == "checkpoint" for cell in cells))
+    )
+
+
+_FILE = " Rows that start from a file of weights start from the same one with every seed."
+
+
+def _has(results: Results, *kinds: str) -> bool:
+    return any(spec.kind in kinds for spec in results.plan.stages.values())
+
+
+def _variants_of(results: Results) -> dict[str, int]:
+    """Return how many variants build on each stage."""
+    names: dict[str, set[str]] = {}
+    for one in results.cells:
+        for key in one.cell.stages.values():
+            names.setdefault(key, set()).add(one.cell.variant)
+    return {key: len(variants) for key, variants in names.items()}
+
+
+_SCOPE = " Inference is to new seeds and new episodes of these test classes, not to new classes."
+
+
+def _intervals(results: Results, blocks: Sequence[Block]) -> str:
+    settings = results.plan.settings
+    scope = "" if settings.get("held_out") else _SCOPE
+    one = "With one seed intervals are over episodes of one model. " if one_seed(blocks) else ""
+    return (
+        "Intervals are 95 % over both seeds and episodes: SE^2 = max(V_s + V_e - "
+        "V_r, V_s) of the two-way layout, t with S - 1 degrees of freedom. Differences are paired "
+        f"by seed and episode and get the same interval. {one}p-values are Holm-adjusted within "
+        "all comparisons with one reference for a data set, ways and shots. A difference is "
+        f"equivalent if its interval lies within +- {words.within(settings['margin'])}, better or "
+        "worse if the interval excludes 0 and the adjusted p is below .05, else undecided. "
+        f"Variants are compared with a baseline that saw the same labels.{scope}"
+    )
+
+
+def _selection(results: Results) -> str:
+    """Say whose weights were tested, and who chose the hyper-parameters."""
+    rules = {one.cell.params.get("selection", "last") for one in results.cells} - {"last"}
+    tested = "Weights are those of the last step"
+    if rules:
+        tested += f", but in rows marked as selected by {words.listing(sorted(rules))}"
+    chosen = "; ".join(_searched(results.plan.settings, results))
+    return (
+        f"{tested}. No hyper-parameter was tuned by the harness{f' ({chosen})' if chosen else ''}: "
+        "each has its method's default, or the value that the suite gives it; how the suite's "
+        "author came to these is not recorded."
+    )
+
+
+def _searched(settings: Mapping[str, Json], results: Results) -> Iterator[str]:
+    """Name what was chosen by measuring something, which is not tuning on the test."""
+    if settings.get("held_out"):
+        yield "but for the rate of the steps on held-out tasks, chosen on other tasks"
+    if any(one.cell.pretext == "best_of" for one in results.cells):
+        yield "the search of best_of is part of the method and within its budget"
+
+
+def _compute(results: Results) -> str:
+    every = compute.spent(results)
+    if not every:
+        return "No stage is finished yet."
+    unfinished = len(results.plan.stages) - len(results.manifests)
+    lacking = f" {unfinished} of {len(results.plan.stages)} stages are not finished and not in it."
+    return (
+        f"A run is one variant, setting and seed: its test and all training that it builds on. "
+        f"{_runs(results)} In total the suite took {_hours(every)}: {_parts(every)}; a stage that "
+        f"runs share is counted once, a failed or interrupted attempt not at all."
+        f"{lacking if unfinished else ''}"
+    )
+
+
+def _runs(results: Results) -> str:
+    found = compute.runs(results)
+    said = [
+        f"{words.duration(median(seconds))} (median of {len(seconds)}, from "
+        f"{words.duration(min(seconds))} to {words.duration(max(seconds))}) on "
+        f"{words.escape(where)}"
+        for where, seconds in found.items()
+    ]
+    if not said:
+        return "No run is finished yet."
+    mixed = " Seconds on different hardware are not comparable." * (len(said) > 1)
+    return f"A run took {words.listing(said)}.{mixed}"
+
+
+def _parts(every: Sequence[compute.Spent]) -> str:
+    """Training and test apart, whatever else there is by its name."""
+    groups: dict[str, list[compute.Spent]] = {}
+    for one in every:
+        name = "training" if one.kind in TRAINED else one.kind
+        groups.setdefault("testing" if name == compute.TEST else name, []).append(one)
+    return words.listing(
+        [
+            f"{_hours(own)} of {name} ({count} stage{'s' * (count != 1)})"
+            for name, own in groups.items()
+            for count in (sum(len(one.seconds) for one in own),)
+        ]
+    )
+
+
+def _hours(rows: Sequence[compute.Spent]) -> str:
+    hours = compute.hours(rows)
+    if hours < 0.01:
+        return words.duration(3600 * hours)
+    return f"{hours:.2g} h" if hours < 1 else f"{hours:,.1f} h"
+
+
+def _versions(results: Results) -> str:
+    """Say what computed all finished stages, and where that is not one thing."""
+    made = [manifest.get("provenance", {}) for manifest in results.manifests.values()]
+    if not made:
+        return "No stage is finished yet."
+    said, mixed = [], []
+    for name, shown in VERSIONS.items():
+        values = sorted({_version(one[name]) for one in made if name in one})
+        if values:
+            said.append(f"{shown} {words.listing(values)}")
+            mixed += [shown] * (len(values) > 1)
+    machines = sorted({compute.machine(one) for one in results.manifests.values()})
+    mixed += ["hardware"] * (len(machines) > 1)
+    warning = f" Stages mix {words.listing(mixed)}." if mixed else ""
+    return f"Computed with {', '.join(said)} on {words.escape(words.listing(machines))}.{warning}"
+
+
+def _version(found: Json) -> str:
+    return "of unknown version" if found == "not installed" else str(found)

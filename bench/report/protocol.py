@@ -1,0 +1,135 @@
+"""The protocol in sentences for a paper: data, episodes, networks, whose statistics, budgets."""
+
+import re
+from collections.abc import Sequence
+
+from bench.cell import ROLES
+from bench.report import speed_text, words
+from bench.report.results import CellResult, Results
+
+FEW = 3  # values that a sentence can hold
+PHASES = {
+    "pretrain": "pre-training",
+    "embedding": "the embedding of clusters",
+    "metatrain": "meta-training",
+}
+STATISTICS = {
+    "running": "the running statistics of training",
+    "support": "the statistics of the support set",
+    "transductive": "the statistics of the batch, of queries too (transductive)",
+    "group": "groups of channels, image by image",
+}
+
+
+def protocol(results: Results) -> str:
+    """Say on what, with what and for how long variants were trained and tested."""
+    settings = results.plan.settings
+    seeds = sorted({one.cell.seed for one in results.cells})
+    kind = "tasks" if settings.get("held_out") else "episodes"
+    return (
+        f"{_incomplete(results)}{_data(results)} Each variant was trained with {len(seeds)} "
+        f"seed{'s' * (len(seeds) != 1)} ({words.ranges(seeds)}) and tested on "
+        f"{settings['episodes']} {kind} ({_ways(results)}; {settings['queries']} queries a class; "
+        f"{_steps(results)}) drawn from the test "
+        f"classes of {words.listing(list(settings['data']))}; every variant and seed meets the "
+        f"same {kind}.{_networks(results)}{_norms(results)}{_budgets(results)}"
+        f"{speed_text.method(results.plan)}"
+    )
+
+
+def _incomplete(results: Results) -> str:
+    left = len(results.unfinished())
+    if not left:
+        return ""
+    done = len(results.cells) - left
+    return f"Results are incomplete: {done} of {len(results.cells)} planned runs are done. "
+
+
+def _data(results: Results) -> str:
+    """Name each set by its digest; training, validation and test classes by number if planned."""
+    counts = results.plan.settings.get("classes", {})
+    said = []
+    for name, digest in results.plan.settings["data"].items():
+        own = counts.get(name, {})
+        numbers = [f"{own[split]} {split}" for split in ("train", "val", "test") if split in own]
+        split = f"{words.listing(numbers)} classes, " if numbers else ""
+        said.append(f"{name} ({split}sha256 {str(digest)[:12]})")
+    each = "Each class is of the training, the validation or the test split."
+    return f"Data: {words.listing(said)}. {each}"
+
+
+def _ways(results: Results) -> str:
+    settings = {(one.cell.ways, one.cell.shots): None for one in results.cells}
+    return words.listing([f"{ways}-way {shots}-shot" for ways, shots in settings])
+
+
+def _networks(results: Results) -> str:
+    """Name the encoders, and how many parameters the tested models have."""
+    numbers: dict[str, set[int]] = {}
+    for one in _outcomes(results):
+        own = numbers.setdefault(one.cell.encoder, set())
+        own.add(int(one.manifest["cost"]["parameters"]))
+    said = [f"{name} ({_range(sorted(own))} parameters)" for name, own in sorted(numbers.items())]
+    return f" Tested networks, heads included: {words.listing(said)}." if said else ""
+
+
+def _norms(results: Results) -> str:
+    """Say whose statistics normalise features at test, by variant where that differs."""
+    names: dict[str, dict[str, None]] = {}
+    for one in results.cells:
+        names.setdefault(one.cell.norm, {})[words.escape(one.cell.variant)] = None
+    most = max(names, key=lambda norm: len(names[norm]))
+    said = [
+        f"{STATISTICS[norm]} for {words.listing(list(own))}"
+        for norm, own in names.items()
+        if norm != most
+    ]
+    said.append(STATISTICS[most] + (" for all others" if said else ""))
+    return f" At test features are normalised by {'; '.join(said)}."
+
+
+def _budgets(results: Results) -> str:
+    """Name the budgets of each phase of training, where they are few, and how they are scaled."""
+    found: dict[str, dict[str, None]] = {}
+    for one in results.cells:
+        for role in ROLES:
+            budget = one.cell.params.get(f"{role}.budget")
+            if budget:
+                found.setdefault(role, {})[_separated(str(budget))] = None
+    said = [
+        f"{PHASES.get(role, role)} "
+        f"{' or '.join(own) if len(own) <= FEW else f'{len(own)} different ones'}"
+        for role, own in found.items()
+    ]
+    scale = float(results.plan.settings.get("budget_scale", 1.0))
+    scaled = f", all scaled by {scale:g}" if scale != 1 else ""
+    return f" Training budgets of the suite: {words.listing(said)}{scaled}." if said else ""
+
+
+def _separated(text: str) -> str:
+    """Return a text with commas in its long numbers."""
+    return re.sub(r"\d{5,}", lambda found: f"{int(found[0]):,}", text)
+
+
+def _outcomes(results: Results) -> list[CellResult]:
+    return [one for one in results.cells if one.status == "done"]
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = f"{numbers[0]:,}", f"{numbers[-1]:,}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _steps(results: Results) -> str:
+    """Say how many steps of adaptation the variants take before their accuracy counts."""
+    taken: dict[int, list[str]] = {}
+    for group in results.groups:
+        last = max((one.steps[-1] for one in group.done), default=0)
+        if last and group.variant not in taken.setdefault(last, []):
+            taken[last].append(group.variant)
+    parts = [
+        f"{number} step{'s' * (number != 1)} of adaptation for "
+        f"{words.listing([words.escape(name) for name in names])}"
+        for number, names in sorted(taken.items())
+    ]
+    return "; ".join(parts) or "no variant adapts by steps"
