@@ -271,12 +271,14 @@ Rates = dict[str, dict[int, float]]  # procedure -> column (seeds) -> share of s
 
 def rates(counted: Iterable[tuple[Task, Mapping[str, int]]], suites: int) -> Rates:
     """Join what the chunks counted."""
-    joined: Rates = {}
+    joined: dict[str, Counter[int]] = {}
     for task, counts in counted:
         for name, number in counts.items():
-            row = joined.setdefault(name, {})
-            row[task.seeds] = row.get(task.seeds, 0.0) + number / suites
-    return joined
+            joined.setdefault(name, Counter())[task.seeds] += number
+    return {
+        name: {seeds: number / suites for seeds, number in row.items()}
+        for name, row in joined.items()
+    }
 
 
 OTHER_WAYS = (  # no verdict is made so: they are here to show why
