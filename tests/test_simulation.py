@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from math import sqrt
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from simulation import (
     EFFECT,
@@ -16,10 +18,13 @@ from simulation import (
     Task,
     count,
     part,
+    pooled_blocks,
     rates,
     table,
     tasks,
 )
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 
 from bench.statistics.power import power_of
 
@@ -108,6 +113,16 @@ def test_chunks_make_up_a_column_whatever_their_order() -> None:
     assert rates(counted, 600) == rates(again, 600)
     share = sum(counts["coarse: better or worse"] for _, counts in counted) / 600
     assert rates(counted, 600)["coarse: better or worse"][3] == pytest.approx(share)
+
+
+def test_the_wrong_analysis_of_variance_is_that_of_statsmodels() -> None:
+    """With seeds as blocks it gives the same p of the first factor."""
+    y_GHS = np.random.default_rng(0).normal(size=(3, 4, 5))
+    index = dict(zip("ghs", (at.ravel() for at in np.indices(y_GHS.shape)), strict=True))
+    frame = pd.DataFrame({"y": y_GHS.ravel(), **index})
+    fit = ols("y ~ C(g) * C(h) + C(s)", frame).fit()
+
+    assert pooled_blocks(y_GHS) == pytest.approx(anova_lm(fit).loc["C(g)", "PR(>F)"])
 
 
 def test_rates_are_written_as_a_table() -> None:

@@ -65,10 +65,13 @@ def power_of(difference: float, se: float, seeds: int, level: float = 0.05) -> f
         return 1.0 if difference else 0.0
     effect, freedom = abs(difference) / se, seeds - 1
     critical = special.stdtrit(freedom, 1 - level / 2)
-    beyond = 1 - special.nctdtr(freedom, effect, critical)
-    if effect < 5:  # above, the other tail is less than 1e-8, and scipy may give nan for it
-        beyond += special.nctdtr(freedom, effect, -critical)
-    return float(beyond)
+    return 1 - _below(critical, freedom, effect) + _below(-critical, freedom, effect)
+
+
+def _below(t: float, freedom: int, effect: float) -> float:
+    """Give the distribution function of the noncentral t; scipy has nan where it vanishes."""
+    below = float(special.nctdtr(freedom, effect, t))
+    return 0.0 if math.isnan(below) else below
 
 
 def seeds_needed(
