@@ -60,6 +60,13 @@ def speed(session: nox.Session) -> None:
     session.run("python", "benchmarks/step.py", *session.posargs)
 
 
+@nox.session(default=False)
+def simulation(session: nox.Session) -> None:
+    """Count how often each procedure of the report is wrong: nox -s simulation -- --suites 1000."""
+    install(session)
+    session.run("python", "benchmarks/simulation.py", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check format, style, types and layers."""

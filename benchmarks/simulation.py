@@ -133,9 +133,9 @@ def plain(rng: np.random.Generator, seeds: int, *, variants: int = 16) -> Answer
         "seeds x episodes pooled": found(one_model_interval(d_SE.ravel())),
         "bootstrap over seeds": bootstrap(rng, d_SE.mean(1)),
         "paired t over seeds": differs(d_SE.mean(1)),
-        "crossed": found(intervals[0]),
+        "crossed interval": found(intervals[0]),
         "power: paired t": differs(d_SE.mean(1) + EFFECT),
-        "power: crossed": found(crossed_interval(d_SE + EFFECT)),
+        "power: crossed interval": found(crossed_interval(d_SE + EFFECT)),
     }
     for size in (8, 16)[: 1 + (variants >= 16)]:
         answers |= family(intervals[:size], "plain")
@@ -148,9 +148,9 @@ def persistent(rng: np.random.Generator, seeds: int) -> Answers:
     intervals = [crossed_interval(a_SE - a_MSE[0]) for a_SE in a_MSE[1:]]
     d_SE = a_MSE[1] - a_MSE[0]
     return {
-        "persistent: crossed": found(intervals[0]),
+        "persistent: crossed interval": found(intervals[0]),
         "persistent: paired t over seeds": differs(d_SE.mean(1)),
-        "persistent: power: crossed": found(crossed_interval(d_SE + EFFECT)),
+        "persistent: power: crossed interval": found(crossed_interval(d_SE + EFFECT)),
         **family(intervals, "persistent"),
         **equivalences(d_SE, "persistent"),
     }
@@ -271,12 +271,14 @@ Rates = dict[str, dict[int, float]]  # procedure -> column (seeds) -> share of s
 
 def rates(counted: Iterable[tuple[Task, Mapping[str, int]]], suites: int) -> Rates:
     """Join what the chunks counted."""
-    joined: Rates = {}
+    joined: dict[str, Counter[int]] = {}
     for task, counts in counted:
         for name, number in counts.items():
-            row = joined.setdefault(name, {})
-            row[task.seeds] = row.get(task.seeds, 0.0) + number / suites
-    return joined
+            joined.setdefault(name, Counter())[task.seeds] += number
+    return {
+        name: {seeds: number / suites for seeds, number in row.items()}
+        for name, row in joined.items()
+    }
 
 
 OTHER_WAYS = (  # no verdict is made so: they are here to show why
@@ -285,12 +287,16 @@ OTHER_WAYS = (  # no verdict is made so: they are here to show why
 )
 
 
+JUDGED = "False positives of what verdicts and effects are judged by (nominal .05)"
+OTHERS = "False positives of other ways"
+POWER = "Power at a true difference of 2 points"
+
+
 def part(name: str) -> str:
     """Say which table a procedure's row stands in."""
     if "power" in name:
-        return "Power at a true difference of 2 points"
-    other = any(way in name for way in OTHER_WAYS)
-    return "False positives of other ways" if other else "False positives of what is judged by"
+        return POWER
+    return OTHERS if any(way in name for way in OTHER_WAYS) else JUDGED
 
 
 def table(found: Rates, columns: Sequence[int], head: str) -> str:
@@ -323,14 +329,14 @@ def main() -> None:
     counted.sort(key=lambda one: (order.index(one[0].setting), one[0].seeds, one[0].chunk))
     found = rates((one for one in counted if one[0].setting != "looking"), asked.suites)
     looked = rates((one for one in counted if one[0].setting == "looking"), asked.suites)
-    for title in dict.fromkeys(map(part, sorted(found, key=part))):
+    for title in (JUDGED, OTHERS, POWER):
         rows = {name: row for name, row in found.items() if part(name) == title}
         print(f"{title}:\n\n{table(rows, columns, 'S=')}\n")
     print(f"Seeds added after looking:\n\n{table(looked, most, 'at most ')}\n")
     error = sqrt(LEVEL * (1 - LEVEL) / asked.suites)
     print(f"{asked.suites:,} suites a column; Monte-Carlo standard error at .05: {error:.4f}")
     if asked.json:
-        asked.json.write_text(json.dumps({**main_rates, **looked}, indent=1) + "\n")
+        asked.json.write_text(json.dumps({**found, **looked}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

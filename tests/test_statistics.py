@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from bench.statistics.interval import (
     Interval,
@@ -85,14 +86,54 @@ def test_one_seed_gives_the_episode_interval_and_says_so() -> None:
     assert actual.high - actual.mean == pytest.approx(half)
 
 
-@pytest.mark.parametrize(("shift", "p"), [(0.0, 1.0), (0.25, 0.0)])
-def test_constant_differences_have_an_interval_of_no_width(shift: float, p: float) -> None:
-    """Without any variance the interval is a point and p is 1 at zero, 0 elsewhere."""
+@pytest.mark.parametrize(("shift", "p"), [(0.0, 1.0), (0.25, None)])
+def test_constant_differences_have_an_interval_of_no_width(shift: float, p: float | None) -> None:
+    """Without any variance the interval is a point; p is 1 for the same numbers, else unknown."""
     a_SE = np.full((3, 10), 0.5)
 
     actual = paired_difference(a_SE + shift, a_SE)
 
     assert (actual.low, actual.high, actual.se, actual.p) == (shift, shift, 0.0, p)
+    assert actual.without_variance
+    assert actual.identical == (shift == 0)
+
+
+@pytest.mark.parametrize("shift", [0.005, 0.02, 0.1, 1 / 3])
+def test_a_coincidence_of_seeds_is_no_verdict(shift: float) -> None:
+    """Seeds that agree to the last answer judge nothing, also where sums are only rounded."""
+    a_SE = np.random.default_rng(6).uniform(size=(2, 7))
+
+    difference = paired_difference(a_SE + shift, a_SE)
+
+    assert difference.p is None
+    assert verdict(difference, 1.0, 0.01) == "undecided"
+    assert verdict(difference, 0.0, 0.01) == "undecided"
+
+
+def test_differences_that_cancel_in_each_seed_are_no_verdict() -> None:
+    """A mean of exactly 0 with every seed is a coincidence, too, unless all differences are 0."""
+    d_SE = np.array([[0.2, -0.2], [-0.2, 0.2]])
+
+    difference = crossed_interval(d_SE)
+
+    assert (difference.mean, difference.se, difference.identical) == (0, 0, False)
+    assert verdict(difference, 1.0, 0.01) == "undecided"
+
+
+def test_the_same_numbers_are_equivalent() -> None:
+    """Two rows without any difference, as of one method under two names, are equivalent."""
+    a_SE = np.random.default_rng(7).uniform(size=(2, 7))
+
+    assert verdict(paired_difference(a_SE, a_SE), 1.0, 0.01) == "equivalent"
+    assert verdict(paired_difference(a_SE[:1], a_SE[:1]), 1.0, 0.01) == "undecided"
+
+
+def test_one_answer_that_differs_is_no_coincidence() -> None:
+    """The smallest standard error that accuracies can have is well above rounding."""
+    d_SE = np.zeros((20, 10_000))
+    d_SE[3, 5] = 1 / 75
+
+    assert not crossed_interval(d_SE).without_variance
 
 
 def test_differences_need_equal_shapes() -> None:
@@ -151,6 +192,14 @@ def test_episodes_of_one_model_call_far_too_many_differences() -> None:
 def test_holm_steps_down(p: list[float], expected: list[float]) -> None:
     """The smallest p is multiplied by the family's size, each next by one less, monotonely."""
     assert holm(p) == pytest.approx(expected)
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    """Families of any size, with ties, have the same adjusted p."""
+    rng = np.random.default_rng(8)
+    for size in (1, 2, 8, 16):
+        p = rng.uniform(0, 0.2, size).round(2).tolist()
+        assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
 
 @pytest.mark.parametrize(

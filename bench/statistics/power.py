@@ -51,8 +51,8 @@ def share_of_episodes(found: Components, seeds: int, episodes: int) -> float:
 
     The rest, sigma_seed^2 / S, only more seeds make smaller. Without any variance it is 0.
     """
-    total = predicted_se(found, seeds, episodes) ** 2
-    return 1 - found.seed / seeds / total if total else 0.0
+    removed = found.residual / (seeds * episodes) + found.episode / episodes
+    return removed / (found.seed / seeds + removed) if removed else 0.0
 
 
 def power_of(difference: float, se: float, seeds: int, level: float = 0.05) -> float:
@@ -65,8 +65,13 @@ def power_of(difference: float, se: float, seeds: int, level: float = 0.05) -> f
         return 1.0 if difference else 0.0
     effect, freedom = abs(difference) / se, seeds - 1
     critical = special.stdtrit(freedom, 1 - level / 2)
-    beyond = 1 - special.nctdtr(freedom, effect, critical)
-    return float(beyond + special.nctdtr(freedom, effect, -critical))
+    return 1 - _below(critical, freedom, effect) + _below(-critical, freedom, effect)
+
+
+def _below(t: float, freedom: int, effect: float) -> float:
+    """Give the distribution function of the noncentral t; scipy has nan where it vanishes."""
+    below = float(special.nctdtr(freedom, effect, t))
+    return 0.0 if math.isnan(below) else below
 
 
 def seeds_needed(
