@@ -1,7 +1,6 @@
 """The audit of a row raises its alarms on what is planted, and on nothing that methods do."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -222,10 +221,10 @@ def test_equal_scores_have_no_spread_to_divide_by(
     audited: Audited, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A method whose scores are all equal, but for rounding, depends on nothing."""
-    rounding = partial(torch.full, fill_value=1e3)
 
     def flat(own: object, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
-        return rounding((len(task.query_x), task.ways)) + 1e-13 * len(task.query_x)
+        rounding_Q = 1e-12 * len(task.query_x) * torch.arange(len(task.query_x))
+        return 1e3 + rounding_Q.unsqueeze(1).expand(-1, task.ways)
 
     monkeypatch.setattr(NoMeta, "predict", flat)
     assert not audited(f"{HEAD}meta: none\n").facts["transduction"]["dependent"]
@@ -294,6 +293,20 @@ def test_float64_ends_with_the_stage(audited: Audited, monkeypatch: pytest.Monke
         audited(f"{HEAD}meta: none\n")
     assert torch.get_default_dtype() == torch.float32
     assert set(met) == {torch.float64}
+
+
+def test_a_part_that_is_not_finite_is_no_result(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores that are not finite once queries are removed end the stage as not finite."""
+
+    def brittle(own: object, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
+        few = len(task.query_x) < task.ways * 2
+        return torch.full((len(task.query_x), task.ways), torch.nan if few else 1.0)
+
+    monkeypatch.setattr(NoMeta, "predict", brittle)
+    with pytest.raises(Diverged, match="or of a part of it"):
+        audited(f"{HEAD}meta: none\n")
 
 
 def test_what_is_told_and_counted(audited: Audited) -> None:

@@ -41,8 +41,8 @@ from bench.stages.source import read_part
 from bench.stages.streams import generator, seed_default
 
 TRANSDUCED = 4  # episodes on which transduction is measured: one would show it
-TOLERANCE = 1e-6  # of the scores' spread: rounding came to 1e-11 at most over our methods, batch
-# statistics of the queries to 1e-2 at least
+TOLERANCE = 1e-6  # of the scores' spread: rounding came to 1e-14 over our methods (iterative ones
+# see the same support each time), batch statistics of the queries to 1e-2 at least
 LEAST_SPREAD = 1e-6  # of the largest score: what spreads by less has no spread but rounding's
 LEVEL = 0.99  # of the interval of naming; most methods are at 1 / N exactly, see above
 LEAST_REACH = 0.02  # of that interval on either side: episodes may agree by chance
