@@ -95,12 +95,11 @@ def _add(
     command.set_defaults(call=call)
     if name == "verify":
         command.add_argument(
-            "suite", type=Path, metavar="TARGET", help="a suite's YAML file, or a report's folder"
+            "suite", type=Path, metavar="TARGET", help="a suite's YAML file, or reports/NAME"
         )
         command.add_argument(
             "--cells", type=int, metavar="N", help="of a suite: how many cells (default: 1)"
         )
-        command.epilog = f"{command.epilog}; bench verify reports/quickstart"
     else:
         command.add_argument("suite", type=Path, metavar="SUITE", help="the suite's YAML file")
     _add_suite_options(command)

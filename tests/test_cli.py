@@ -19,7 +19,10 @@ from bench.plan import make_plan
 from bench.suite import read_suite
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("plan", "run", "report", "export", "list", "why", "check", "ui", "sync", "schema")
+COMMANDS = (
+    *("plan", "run", "report", "export", "list", "why", "check", "ui", "sync", "schema"),
+    "verify",
+)
 HEAVY = (
     *("torch", "torchvision", "mlflow", "pandas", "numpy", "scipy", "sklearn", "matplotlib"),
     *("seaborn", "pydantic", "rich", "jinja2", "ruamel", "pyarrow"),
