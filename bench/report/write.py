@@ -9,6 +9,11 @@ from bench.cell import digest
 from bench.plan import Plan
 from bench.report.comparison import blocks
 from bench.report.figures.accuracy import accuracy_figures
+from bench.report.figures.adaptation import adaptation_figures
+from bench.report.figures.cost import cost_figures
+from bench.report.figures.coverage import coverage_figures
+from bench.report.figures.episodes import episode_figures
+from bench.report.figures.forest import forest_figures
 from bench.report.figures.learning import learning_figure
 from bench.report.figures.speed import speed_figures
 from bench.report.figures.weights import weights_figure
@@ -75,7 +80,10 @@ def _contents(plan: Plan, store: Store) -> tuple[dict[str, bytes], str]:
     results = read_results(plan, store)
     compared = blocks(results)
     over_training = (learning_figure(results), weights_figure(results))
-    pictures = speed_figures(results, compared) + accuracy_figures(results, compared)
+    pictures = coverage_figures(results) + speed_figures(results, compared)
+    pictures += accuracy_figures(results, compared) + forest_figures(results, compared)
+    pictures += episode_figures(results, compared) + adaptation_figures(results, compared)
+    pictures += cost_figures(results, compared)
     pictures += [one for one in over_training if one]
     report = write_text(results, compared, pictures, content_hash(plan, store))
     files = {f"{picture.name}.png": picture.png for picture in pictures}
