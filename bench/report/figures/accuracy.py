@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.report.comparison import Block, Row, is_floor
-from bench.report.figures.setting import Lines, by_accuracy, line_panels, say, settings
+from bench.report.figures.lines import Lines, line_panels, say
+from bench.report.figures.setting import by_accuracy, settings
 from bench.report.figures.style import (
     QUIET,
     Look,

@@ -153,7 +153,9 @@ def _note(blocks: Sequence[Block], grid: Sequence[Sequence[Sequence[Point]]], pa
         "each seed's cost with nothing shared",
         "numbered: on the front",
         f"grey: {pale} other rows" if pale else "",
-        f"cost of {len(unknown)} rows not stored" if unknown else "",
+        f"cost of {len(unknown)} {'row' if len(unknown) == 1 else 'rows'} not stored"
+        if unknown
+        else "",
         not_shown(blocks),
     ]
     return "; ".join(part for part in parts if part)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.report.figures.setting import Lines, line_panels
+from bench.report.figures.lines import Lines, line_panels
 from bench.report.figures.style import (
     WIDTH,
     Entry,
@@ -30,7 +30,7 @@ LOOKS: Mapping[
 }
 WORST: Sequence[Status] = ("failed", "missing", "done")  # what a square of several seeds shows
 MOST_ROWS = 12  # variants, beyond which complete ones share a line
-MOST_LINES = 40  # of variants that are not complete
+MOST_LINES = 30  # of variants that are not complete
 MOST_COLUMNS = 44  # beyond which a square stands for all seeds of a setting
 NARROWEST = 16  # columns that the width is meant for at least, so that few are no bars
 GAP = 0.6  # columns between two settings

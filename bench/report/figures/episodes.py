@@ -14,15 +14,8 @@ from matplotlib.figure import Figure
 
 from bench.report.comparison import Block, Row
 from bench.report.figures.accuracy import floor_lines, within
-from bench.report.figures.setting import (
-    Lines,
-    beside,
-    from_best,
-    line_panels,
-    say,
-    settings,
-    under_references,
-)
+from bench.report.figures.lines import Lines, beside, line_panels, say, under_references
+from bench.report.figures.setting import from_best, settings
 from bench.report.figures.style import (
     CONTROL,
     Look,

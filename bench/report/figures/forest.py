@@ -10,15 +10,8 @@ from matplotlib.patches import Patch
 
 from bench.report import words
 from bench.report.comparison import Block, Comparison, Row
-from bench.report.figures.setting import (
-    Lines,
-    beside,
-    from_best,
-    line_panels,
-    say,
-    settings,
-    under_references,
-)
+from bench.report.figures.lines import Lines, beside, line_panels, say, under_references
+from bench.report.figures.setting import from_best, settings
 from bench.report.figures.style import (
     CONTROL,
     VERDICT_LOOKS,
@@ -116,8 +109,13 @@ def _comparison(axis: Axes, y: float, one: Comparison) -> None:
     if one.difference is None:
         say(axis, y, one.trouble)
         return
-    colour, marker, fill = VERDICT_LOOKS[_verdict(one)]
-    mean, low, high = (100 * value for value in _cut(one.difference))
+    difference(axis, y, one.difference, _verdict(one))
+
+
+def difference(axis: Axes, y: float, one: Interval, verdict: str) -> None:
+    """Draw a difference with its interval, in the look of its verdict."""
+    colour, marker, fill = VERDICT_LOOKS.get(verdict, VERDICT_LOOKS[NO_VERDICT])
+    mean, low, high = (100 * value for value in _cut(one))
     axis.errorbar(
         mean,
         y,
