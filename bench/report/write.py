@@ -8,6 +8,11 @@ from bench.plan import Plan
 from bench.report.comparison import blocks
 from bench.report.evidence import REVISION, Evidence, gather, outline, pack
 from bench.report.figures.accuracy import accuracy_figures
+from bench.report.figures.adaptation import adaptation_figures
+from bench.report.figures.cost import cost_figures
+from bench.report.figures.coverage import coverage_figures
+from bench.report.figures.episodes import episode_figures
+from bench.report.figures.forest import forest_figures
 from bench.report.figures.learning import learning_figure
 from bench.report.figures.lookalikes import lookalike_figures
 from bench.report.figures.speed import speed_figures
@@ -68,7 +73,10 @@ def contents(evidence: Evidence) -> dict[str, bytes]:
     results = results_of(evidence)
     compared = blocks(results)
     over_training = (learning_figure(results), weights_figure(results))
-    pictures = speed_figures(results, compared) + accuracy_figures(results, compared)
+    pictures = coverage_figures(results) + speed_figures(results, compared)
+    pictures += accuracy_figures(results, compared) + forest_figures(results, compared)
+    pictures += episode_figures(results, compared) + adaptation_figures(results, compared)
+    pictures += cost_figures(results, compared)
     pictures += [one for one in over_training if one]
     pictures += lookalike_figures(results)
     edition = Edition(revision=REVISION, content_hash=evidence.content_hash)

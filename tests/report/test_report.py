@@ -18,9 +18,8 @@ from bench.errors import UserError
 from bench.plan import Plan
 from bench.report.answer import sentences
 from bench.report.comparison import Block, Row, blocks, is_floor
-from bench.report.figures import accuracy as figures
+from bench.report.figures import adaptation
 from bench.report.figures.learning import _panels
-from bench.report.figures.style import looks
 from bench.report.frame import cell_frame, write_export
 from bench.report.results import read_results
 from bench.report.tables import cost_table
@@ -309,7 +308,8 @@ def test_reports_are_equal_byte_for_byte(synthetic: Make, tmp_path: Path) -> Non
     assert all((first / n).read_bytes() == (second / n).read_bytes() for n in names)
     figures = [path for path in first.iterdir() if path.suffix == ".png"]
     assert {path.name.split("-")[0] for path in figures} == {
-        *("accuracy", "seeds", "adaptation", "cost", "learning.png")
+        *("accuracy", "seeds", "adaptation", "cost", "learning.png", "coverage.png"),
+        *("forest", "episodes"),
     }
     assert all(path.stat().st_size < 300_000 for path in figures)
     assert {_width(path) for path in figures} == {1760}
@@ -323,13 +323,11 @@ def test_many_rows_leave_level_lines_to_baselines_and_floor(
     compared = blocks(results)
 
     def named() -> set[str]:
-        figure = figures._adaptation(compared, looks(results))
-        assert figure is not None
-        return {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+        return set(adaptation._chosen(compared)[0])
 
     every = {row.group.variant for row in compared[0].rows}
     assert named() == every
-    monkeypatch.setattr(figures, "MOST_LEVEL", len(every) - 1)
+    monkeypatch.setattr(adaptation, "MOST_LEVEL", len(every) - 1)
     left_out = every - named()
     rows = {row.group.variant: row for row in compared[0].rows}
     assert left_out

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
@@ -25,6 +25,7 @@ WIDTH = 8.8  # inches: 880 px at GitHub's width, drawn at twice that
 # Okabe and Ito's colours, which the colour-blind tell apart, without yellow (pale on white).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+Entry = Artist | tuple[Artist, ...]  # of a legend; several are drawn over each other
 Dashes = tuple[float, tuple[float, ...]]  # offset, then lengths on and off
 SOLID: Dashes = (0, ())
 DASHES: tuple[Dashes, ...] = (
@@ -32,7 +33,15 @@ DASHES: tuple[Dashes, ...] = (
     *((0, (6, 2)), (0, (3, 2)), (0, (1, 2))),
 )
 LEGEND_CHARS = 28
+NOTE_CHARS = 125  # of 8 points, at the whole width
 CONTROL, QUIET = "#555555", "#999999"
+VERDICT_LOOKS: Mapping[str, tuple[str, str, str]] = {  # colour, marker, and the marker's fill
+    "better": ("#0072B2", ">", "#0072B2"),
+    "equivalent": ("#009E73", "s", "#009E73"),
+    "worse": ("#D55E00", "<", "#D55E00"),
+    "undecided": ("#777777", "o", "white"),
+    "no verdict": ("#777777", "D", "white"),
+}
 RC: Mapping[str, Any] = {  # over seaborn's whitegrid
     "axes.edgecolor": "#666666",
     "axes.labelsize": 9,
@@ -65,8 +74,10 @@ class Picture:
 
 
 def picture(name: str, alt: str, figure: Figure) -> Picture:
-    """Render a figure as PNG and as SVG, the same bytes every time."""
-    return Picture(name=name, alt=alt, png=png(figure), svg=svg(figure))
+    """Render a figure as PNG and as SVG, the same bytes every time; it is laid out once."""
+    drawn = png(figure)
+    figure.set_layout_engine("none")  # keeps where the first drawing put everything
+    return Picture(name=name, alt=alt, png=drawn, svg=svg(figure))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +128,18 @@ def columns_of(count: int) -> int:
     return 2 if count == 4 else min(count, 3)
 
 
-def panels(count: int, height: float, *, extra: float = 0.0) -> list[Axes]:
+def panels(count: int, height: float, *, extra: float = 0.0, columns: int = 0) -> list[Axes]:
     """Lay out axes of ``height`` inches in rows of at most three, with ``extra`` below."""
-    columns = columns_of(count)
+    columns = columns or columns_of(count)
     rows = -(-count // columns)
     figure = Figure(figsize=(WIDTH, rows * height + extra), dpi=200, layout="constrained")
     return [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
+
+
+def figure_of(axis: Axes) -> Figure:
+    """Return the figure that a panel belongs to."""
+    assert isinstance(axis.figure, Figure)
+    return axis.figure
 
 
 def png(figure: Figure) -> bytes:
@@ -131,7 +148,8 @@ def png(figure: Figure) -> bytes:
     canvas.draw()  # type: ignore[no-untyped-call]
     drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     image = Image.fromarray(drawn).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    few = image.quantize(256, dither=Image.Dither.NONE)
+    few.save(buffer, format="png", compress_level=6)  # level 9: a tenth smaller, ten times slower
     return buffer.getvalue()
 
 
@@ -164,18 +182,30 @@ def handle(look: Look, *, level: bool = False) -> Line2D:
 
 def _columns(labels: Sequence[str]) -> int:
     longest = max(len(line) for label in labels for line in label.split("\n"))
-    return max(1, min(4, len(labels), int(WIDTH / (0.075 * longest + 0.6))))
+    return max(1, min(5, len(labels), int(WIDTH / (0.075 * longest + 0.6))))
 
 
-def legend_height(labels: Sequence[str]) -> float:
+def legend_height(labels: Sequence[str], note: str = "") -> float:
     """Inches that ``legend_below`` needs."""
     texts = [wrapped(label, LEGEND_CHARS) for label in labels]
     lines = sum(1 + text.count("\n") for text in texts)
-    return 0.2 * -(-lines // _columns(texts)) + 0.25 if texts else 0.0
+    above = 0.17 * (1 + wrapped(note, NOTE_CHARS).count("\n")) if note else 0.0
+    return 0.2 * -(-lines // _columns(texts)) + 0.25 + above if texts else above
 
 
-def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """Put one legend under all panels, where it hides nothing."""
+def legend_below(
+    figure: Figure, handles: Sequence[Entry], labels: Sequence[str], note: str = ""
+) -> None:
+    """Put one legend under all panels, where it hides nothing, with a note above its entries."""
     texts = [wrapped(label, LEGEND_CHARS) for label in labels]
     if texts:
-        figure.legend(handles, texts, loc="outside lower center", ncols=_columns(texts))
+        legend = figure.legend(
+            cast(Sequence[Artist], handles),  # its type knows no tuples
+            texts,
+            loc="outside lower center",
+            ncols=_columns(texts),
+            title=wrapped(note, NOTE_CHARS) or None,
+        )
+        legend.get_title().set(fontsize=8, color=CONTROL, multialignment="center")
+    elif note:
+        figure.supxlabel(wrapped(note, NOTE_CHARS), fontsize=8, color=CONTROL)
