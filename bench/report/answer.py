@@ -97,7 +97,8 @@ def _verdicts(
 
 def _named(compared: Sequence[tuple[Row, Comparison]], verdict: str) -> list[str]:
     return [
-        f"{words.escape(row.group.variant)} ({words.points(one.difference)})"
+        f"{words.escape(row.group.variant)} ({words.points(one.difference)}"
+        f"{', extended after looking' if row.looked_at else ''})"
         for row, one in compared
         if one.verdict == verdict and one.difference is not None
     ]

@@ -45,7 +45,10 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One variant in one setting. ``baseline`` is None for the baseline itself, or without one."""
+    """One variant in one setting. ``baseline`` is None for the baseline itself, or without one.
+
+    ``looked_at`` says how its seeds stand to those that earlier reports had shown; empty if fresh.
+    """
 
     group: Group
     accuracy: Interval | None
@@ -54,6 +57,7 @@ class Row:
     floor: Comparison | None
     is_baseline: bool
     marks: tuple[str, ...] = ()
+    looked_at: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +156,7 @@ def opposite(one: Comparison, reference: str) -> Comparison:
     return replace(
         one,
         reference=reference,
-        difference=replace(was, mean=-was.mean, low=-was.high, high=-was.low),
+        difference=was.opposite,
         verdict=turned.get(one.verdict, one.verdict),
     )
 

@@ -19,7 +19,7 @@ from bench.cell import Json, digest
 from bench.errors import UserError
 from bench.plan import Plan
 from bench.provenance import version_of
-from bench.report import certificate
+from bench.report import certificate, looks
 from bench.report.episodes import (
     EPISODES,
     Episodes,
@@ -38,7 +38,8 @@ FILES = (EVIDENCE, EPISODES)
 PLANNED = ("kind", "key", "inputs")  # of a manifest: the plan has them
 WRITERS = ("meta-ssl-bench", "numpy", "pandas", "pyarrow", "matplotlib", "seaborn", "pillow")
 EXTRAS: Mapping[str, Callable[[Plan, Store, Mapping[str, str]], Json]] = {
-    "certificate": certificate.of_store
+    "certificate": certificate.of_store,
+    "looks": looks.of_store,
 }
 """What else a report shows, by name: from plan, store and sums; None where there is nothing."""
 

@@ -1,5 +1,7 @@
 """What a report says of the factorial view: sentences of the answer, and a table."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from bench.report import words
@@ -10,27 +12,34 @@ KINDS = ("pretext", "meta", "interaction")
 
 
 def sentences(found: Factorial) -> list[str]:
-    """Say what each start and each way of meta-learning does on average, with its verdict."""
+    """Say what each start and each way of meta-learning does on average, where that is judged."""
     if found.trouble:
         return []
-    said = [_sentence(one, found.learnings) for one in found.of_start]
-    said += [_sentence(one, found.starts) for one in found.of_learning]
+    said = _means(found.of_start, found.learnings) + _means(found.of_learning, found.starts)
     apart = [one for one in found.interactions if one.compared.verdict in ("better", "worse")]
-    said += [f"They do not just add up: {_told(one)}." for one in apart]
+    if apart:
+        parts = [f"{_named(one)} gains {_told(one)}" for one in apart]
+        said.append(f"Pretext and meta do not just add up: {'; '.join(parts)}.")
     return said
 
 
-def _sentence(one: Effect, over: tuple[str, ...]) -> str:
+def _means(effects: Sequence[Effect], over: Sequence[str]) -> list[str]:
+    """Say in one sentence what each level of a factor does, where a verdict is due."""
+    fair = [one for one in effects if one.compared.verdict]
+    if not fair:
+        return []
     among = words.listing([words.escape(name) for name in over])
-    return f"On average over {among}: {_told(one)}."
+    parts = [f"{_named(one)} {_told(one)}" for one in fair]
+    return [f"On average over {among}: {'; '.join(parts)}."]
+
+
+def _named(one: Effect) -> str:
+    return f"{words.escape(one.level)} against {words.escape(one.compared.reference)}"
 
 
 def _told(one: Effect) -> str:
     assert one.compared.difference is not None
-    verdict = one.compared.verdict
-    shown = f"**{verdict}**" if verdict else "other labels, so no verdict"
-    names = f"{words.escape(one.level)} instead of {words.escape(one.compared.reference)}"
-    return f"{names} {words.points(one.compared.difference)} points ({shown})"
+    return f"{words.points(one.compared.difference)} (**{one.compared.verdict}**)"
 
 
 def effects_table(found: Factorial) -> Table:

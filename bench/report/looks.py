@@ -7,17 +7,24 @@ A row with one seed has no verdict, so to look at it is no look.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.cell import Cell, Json, StageSpec, digest
 from bench.plan import Plan
 from bench.report import words
-from bench.report.results import CellResult, Group, Results
-from bench.store import write_atomic
+from bench.store import Store, write_atomic
 
 Looks = Mapping[str, Sequence[Sequence[int]]]  # a row's name to the seeds of each look, in order
 FILE = "looks.json"
+
+
+def of_store(plan: Plan, store: Store, sums: Mapping[str, str]) -> Json:
+    """Return the looks at a plan's rows that a store's folder knows of; None where there is none.
+
+    ``sums`` are the plan's finished stages, whatever they are.
+    """
+    return read_looks(plan, store.root.parent) or None
 
 
 def read_looks(plan: Plan, folder: Path) -> dict[str, list[list[int]]]:
@@ -36,37 +43,30 @@ def read_looks(plan: Plan, folder: Path) -> dict[str, list[list[int]]]:
     return found
 
 
-def note_looks(results: Results, folder: Path) -> None:
-    """Note the seeds of every row that is whole and has two or more, once each."""
+def note_looks(plan: Plan, shown: Mapping[str, Sequence[int]], folder: Path) -> None:
+    """Note the seeds of the rows (by name) that a report has shown whole, once each."""
     noted = _noted(folder)
     before = json.dumps(noted)
-    for group in results.groups:
-        seeds = sorted(group.seeds())
-        if len(seeds) > 1 and not group.trouble:
-            looks = noted.setdefault(_identity(group.first, results.plan), [])
+    for name, cells in _rows(plan).items():
+        seeds = sorted(shown.get(name, ()))
+        if len(seeds) > 1:
+            looks = noted.setdefault(_identity(cells[0], plan), [])
             if seeds not in looks:
                 looks.append(seeds)
     if json.dumps(noted) != before:
         write_atomic(folder / FILE, json.dumps(noted, indent=1, sort_keys=True).encode())
 
 
-def mark(group: Group, looks: Looks) -> str:
-    """Say how the seeds of a row stand to those that were looked at before; empty if fresh."""
-    seeds = group.seeds()
-    for one in _own(group):
-        for look in map(set, looks.get(row_name(one.cell), ())):
-            shown = words.ranges(sorted(look))
-            if look < seeds:
-                added = words.ranges(sorted(seeds - look))
-                return f"extended after looking: seeds {added} came after a report on {shown}"
-            if look & seeds and look != seeds:
-                return f"chosen after looking: a report had shown seeds {shown}"
+def standing(seeds: frozenset[int], looks: Sequence[Sequence[int]]) -> str:
+    """Say how seeds stand to those that were looked at before; empty if they are fresh."""
+    for look in map(frozenset, looks):
+        shown = words.ranges(sorted(look))
+        if look < seeds:
+            added = words.ranges(sorted(seeds - look))
+            return f"extended after looking: seeds {added} came after a report on {shown}"
+        if look & seeds and look != seeds:
+            return f"chosen after looking: a report had shown seeds {shown}"
     return ""
-
-
-def _own(group: Group) -> Iterable[CellResult]:
-    """Return outcomes of one seed: of a mean, those of its tasks."""
-    return group.results[0].parts or group.results[:1]
 
 
 def row_name(cell: Cell) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.cell import ROLES, Json
 from bench.report import words
+from bench.report.analysis import Analysis
 from bench.report.bibliography import folded
 from bench.report.comparison import Block, Comparison, Row
 from bench.report.results import CellResult, Group, Results
@@ -34,14 +35,9 @@ class Edition:
     content_hash: str
 
 
-def report_json(
-    results: Results,
-    blocks: Sequence[Block],
-    report: Report,
-    edition: Edition,
-    files: Sequence[str],
-) -> bytes:
+def report_json(found: Analysis, report: Report, edition: Edition, files: Sequence[str]) -> bytes:
     """Return the whole report as JSON: keys in one order, null where there is no number."""
+    results, blocks = found.results, found.blocks
     tables = {table.name: table for table in report.tables}
     content = {
         "form": FORM,
@@ -60,7 +56,8 @@ def report_json(
         "dropped": [{"variant": o.variant, "reason": o.reason} for o in results.plan.dropped],
         "warnings": list(results.plan.warnings),
         "notes": list(results.notes),
-        "audit": [],
+        "audit": _records(tables.get("audit")),
+        "certificate": results.extras.get("certificate"),
         "compute": _records(tables.get("compute")),
         "versions": _records(tables.get("provenance")),
         "tables": {name: _records(tables[name]) for name in tables if not _elsewhere(name)},
@@ -78,7 +75,7 @@ def report_json(
 def _elsewhere(table: str) -> bool:
     """Whether its numbers stand under a key of their own, or in the rows of blocks."""
     rows = ("accuracy-", "cost-", "across-labels-")
-    own = {"published", "detectable", "unfinished", "compute", "provenance"}
+    own = {"audit", "published", "detectable", "unfinished", "compute", "provenance"}
     return table in own or table.startswith(rows)
 
 
@@ -141,6 +138,7 @@ def _row(row: Row, cost: Mapping[str, Json]) -> dict[str, Json]:
         "control": cell.control or None,
         "is_baseline": row.is_baseline,
         "marks": list(row.marks),
+        "looked_at": row.looked_at or None,
         "trouble": group.trouble or None,
         "seeds_planned": len(group.results),
         "seeds_done": len(group.done),

@@ -72,8 +72,7 @@ def turned(one: Comparison | None) -> Comparison | None:
     """Return a comparison of gains as one of losses; its verdict stays."""
     if one is None or one.difference is None:
         return one
-    was = one.difference
-    return replace(one, difference=replace(was, mean=-was.mean, low=-was.high, high=-was.low))
+    return replace(one, difference=one.difference.opposite)
 
 
 def pairs(block: Block, margin: float) -> list[Pair]:

@@ -68,7 +68,9 @@ def _against(row: Row, comparison: Comparison | None, itself: str) -> tuple[str,
         return words.NONE, itself
     if comparison.difference is None:
         return words.NONE, words.NONE if row.group.trouble else comparison.trouble
-    return words.points(comparison.difference), comparison.verdict or "other labels"
+    verdict = comparison.verdict or "other labels"
+    extended = " (extended)" if row.looked_at and comparison.verdict else ""
+    return words.points(comparison.difference), verdict + extended
 
 
 def cost_table(block: Block, results: Results) -> Table:
@@ -139,6 +141,7 @@ def _numbers(row: Row, results: Results) -> dict[str, object]:
         "control": group.first.control,
         "norm": group.first.norm,
         "marks": "; ".join(row.marks),
+        "looked_at": row.looked_at,
         "seeds_done": len(group.done),
         "seeds_planned": len(group.results),
     }

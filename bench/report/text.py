@@ -9,50 +9,24 @@ import jinja2
 
 from bench.published import UNSTATED, published
 from bench.report import certificate, speed_text, words
-from bench.report.answer import overall, sentences
-from bench.report.audit import Audit, audit, marked
+from bench.report.analysis import Analysis
+from bench.report.answer import overall
 from bench.report.bibliography import Citation, cited, link
-from bench.report.comparison import Block, is_floor
+from bench.report.comparison import Block
 from bench.report.compute import compute_table
-from bench.report.figures.style import Picture
-from bench.report.guessed import guessed_table
+from bench.report.gallery import Gallery
 from bench.report.method import Paragraph, method
+from bench.report.outlook import outlook_table
 from bench.report.reproduction import Beside, beside, tally
 from bench.report.results import Results
+from bench.report.section import Section, across_data_sets, looked_at, sections_of
 from bench.report.tables import (
     Table,
-    accuracy_table,
-    across_table,
-    cost_table,
     power_table,
     provenance_table,
     published_table,
     unfinished_table,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """One setting's part of the report."""
-
-    title: str
-    sentences: Sequence[str]
-    references: str
-    accuracy: Table
-    cost: Table
-    across: Table | None
-    guessed: Table | None
-    marks: Sequence[str]
-    loss: Table | None = None
-    pairs: Table | None = None
-    without: str = ""
-    edge: str = ""
-
-    @property
-    def tables(self) -> list[Table]:
-        """The tables that are there."""
-        every = (self.accuracy, self.cost, self.across, self.guessed, self.loss, self.pairs)
-        return [table for table in every if table]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,51 +45,51 @@ class Report:
     citations: Sequence[Citation]
 
 
-def write_text(
-    results: Results, blocks: Sequence[Block], pictures: Sequence[Picture], content_hash: str
-) -> Report:
+def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
     """Write the whole report as markdown that GitHub and a terminal can show."""
+    results, blocks = found.results, found.blocks
     plan, settings = results.plan, results.plan.settings
-    audited = audit(results, blocks)
-    blocks = marked(blocks, audited)
-    sections = [_section(block, results, float(settings["margin"])) for block in blocks]
-    found = beside(blocks, plan, published())
-    literature, power = published_table(found), power_table(blocks)
-    provenance, unfinished = provenance_table(results), unfinished_table(results)
-    compute = compute_table(results)
-    whole = [literature, power, compute, provenance, unfinished, *audited.tables]
-    whole = [table for table in whole if table]
-    tables = [t for section in sections for t in section.tables] + whole
-    shown = [table.name for table in tables] + [picture.name for picture in pictures]
-    citations, paragraphs = cited(plan.cards, found, shown), method(results, blocks)
-    warned, said, new = banners(results), overall(blocks), speed_text.answer(blocks, plan)
+    sections = sections_of(found)
+    over_sets = [across_data_sets(one) for one in found.data_sets]
+    numbers = beside(blocks, plan, published())
+    whole = {
+        "published": published_table(numbers),
+        "power": power_table(blocks),
+        "outlook": outlook_table(blocks, results),
+        "compute": compute_table(results),
+        "provenance": provenance_table(results),
+        "unfinished": unfinished_table(results),
+    }
+    tables = [table for one in sections for table in one.tables]
+    tables += [table for one in over_sets for table in one.tables]
+    tables += [*(one for one in whole.values() if one), *found.audit.tables]
+    shown = [table.name for table in tables] + [picture.name for picture in pictures.every]
+    citations, paragraphs = cited(plan.cards, numbers, shown), method(results, blocks)
+    warned, said, new = banners(found), overall(blocks), speed_text.answer(blocks, plan)
     source = str(settings["source"]).rstrip()
     markdown = _template().render(
+        whole,
         name=plan.name,
         banners=warned,
-        audited=audited,
-        overall=said,
+        audited=found.audit,
+        overall=[*looked_at(blocks), *said],
         new_tasks=new,
         blocks=sections,
+        data_sets=over_sets,
         tables=[table.name for table in tables],
         pictures=pictures,
-        published=literature,
-        tally=tally(found),
+        tally=tally(numbers),
         margin=words.within(float(settings["margin"])),
-        sources=_sources(found),
-        unfinished=unfinished,
+        sources=_sources(numbers),
         num_cells=len(plan.cells),
         dropped=plan.dropped,
         warnings=plan.warnings,
         notes=results.notes,
-        power=power,
-        assumed="assumed" in power.markdown,
+        assumed="assumed" in whole["power"].markdown if whole["power"] else False,
         sign_flip=_sign_flip(blocks),
         method=paragraphs,
-        compute=compute,
         of_classes=not settings.get("held_out"),
         bibliography=citations,
-        provenance=provenance,
         origins=_origins(results),
         certificate=certificate.lines(results.extras.get("certificate"), plan),
         file=settings.get("file"),
@@ -146,40 +120,9 @@ def _template() -> jinja2.Template:
     return environment.get_template("index.md.jinja")
 
 
-def _section(block: Block, results: Results, margin: float) -> Section:
-    plan = results.plan
-    return Section(
-        loss=speed_text.loss_table(block, plan) if block.held_out else None,
-        pairs=speed_text.pairs_table(block, plan) if block.held_out else None,
-        edge=speed_text.edge(block, plan) if block.held_out else "",
-        without=speed_text.without_mean(results) if block.is_mean else "",
-        title=block.title,
-        sentences=sentences(block, margin),
-        references=_references(block),
-        accuracy=accuracy_table(block, results),
-        cost=cost_table(block, results),
-        across=across_table(block),
-        guessed=guessed_table(block),
-        marks=[
-            f"{words.escape(row.group.variant)}: {', '.join(row.marks)}"
-            for row in block.rows
-            if row.marks
-        ],
-    )
-
-
-def _references(block: Block) -> str:
-    named = [f"{words.escape(name)} (labels: {labels})" for labels, name in block.baselines.items()]
-    floors = [words.escape(row.group.variant) for row in block.rows if is_floor(row.group)]
-    which = " (each row against that of its own network)" if len(floors) > 1 else ""
-    return (
-        f"Baseline: {words.listing(named) or 'none'}. "
-        f"Floor: {words.listing(floors) or 'none'}{which}."
-    )
-
-
-def banners(results: Results, audited: Audit) -> list[str]:
+def banners(analysed: Analysis) -> list[str]:
     """Return what a reader must know before any number."""
+    results = analysed.results
     found, left = [], results.unfinished()
     if left:
         failed = sum(one.status == "failed" for one in left)
@@ -195,7 +138,7 @@ def banners(results: Results, audited: Audit) -> list[str]:
             )
     if results.suite_changed:
         found.append("The suite file has changed since this was planned; this is the old one.")
-    return found + audited.banners
+    return found + analysed.audit.banners
 
 
 def _banks(results: Results) -> dict[str, set[str]]:

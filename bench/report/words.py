@@ -37,10 +37,10 @@ def _three_decimals(interval: Interval, sign: str) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Return a p-value as one writes it: ``.034``, ``< .001``; a dash where there is none."""
+    """Return a p-value as one writes it: ``.034``, ``under .001``; a dash where there is none."""
     if p is None:
         return NONE
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    return "under .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
 def within(margin: float) -> str:

@@ -5,20 +5,12 @@ import re
 from pathlib import Path
 
 from bench.plan import Plan
-from bench.report.comparison import blocks
+from bench.report.analysis import analyse, whole_rows
 from bench.report.evidence import REVISION, Evidence, gather, outline, pack
-from bench.report.figures.accuracy import accuracy_figures
-from bench.report.figures.adaptation import adaptation_figures
-from bench.report.figures.cost import cost_figures
-from bench.report.figures.coverage import coverage_figures
-from bench.report.figures.episodes import episode_figures
-from bench.report.figures.forest import forest_figures
-from bench.report.figures.learning import learning_figure
-from bench.report.figures.lookalikes import lookalike_figures
-from bench.report.figures.speed import speed_figures
-from bench.report.figures.weights import weights_figure
 from bench.report.forms import forms
 from bench.report.frame import csv_bytes, frame_of
+from bench.report.gallery import gallery
+from bench.report.looks import note_looks
 from bench.report.machine import Edition
 from bench.report.results import results_of
 from bench.report.text import write_text
@@ -33,7 +25,7 @@ def write_report(plan: Plan, store: Store, reports: Path) -> Path:
     """Write ``reports/<plan's name>/index.md`` and what it shows; return its path.
 
     Each file is replaced whole, SHA256SUMS last; files of an earlier report that this one lacks
-    are removed.
+    are removed. That its seeds were shown is noted beside the store.
     """
     folder = reports / plan.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +37,7 @@ def write_report(plan: Plan, store: Store, reports: Path) -> Path:
     for name in stale:
         (folder / name).unlink(missing_ok=True)
     write_atomic(folder / SUMS, sums_file(files))
+    note_looks(plan, whole_rows(results_of(evidence)), store.root.parent)
     return folder / INDEX
 
 
@@ -70,22 +63,15 @@ def content_hash(plan: Plan, store: Store) -> str:
 
 def contents(evidence: Evidence) -> dict[str, bytes]:
     """Return every file of a report by its name: a function of the evidence alone."""
-    results = results_of(evidence)
-    compared = blocks(results)
-    over_training = (learning_figure(results), weights_figure(results))
-    pictures = coverage_figures(results) + speed_figures(results, compared)
-    pictures += accuracy_figures(results, compared) + forest_figures(results, compared)
-    pictures += episode_figures(results, compared) + adaptation_figures(results, compared)
-    pictures += cost_figures(results, compared)
-    pictures += [one for one in over_training if one]
-    pictures += lookalike_figures(results)
+    found = analyse(results_of(evidence))
+    pictures = gallery(found)
     edition = Edition(revision=REVISION, content_hash=evidence.content_hash)
-    report = write_text(results, compared, pictures, edition.content_hash)
-    files = {f"{picture.name}.png": picture.png for picture in pictures}
-    files |= {f"{picture.name}.svg": picture.svg for picture in pictures}
+    report = write_text(found, pictures, edition.content_hash)
+    files = {f"{picture.name}.png": picture.png for picture in pictures.every}
+    files |= {f"{picture.name}.svg": picture.svg for picture in pictures.every}
     files |= {f"{table.name}.csv": csv_bytes(table.frame) for table in report.tables}
-    files["cells.csv"] = csv_bytes(frame_of(results))
-    files |= forms(results, compared, report, edition, files)
+    files["cells.csv"] = csv_bytes(frame_of(found.results))
+    files |= forms(found, report, edition, files)
     mark = f"\n<!-- bench report {evidence.content_hash} -->\n"
     return files | {INDEX: (report.markdown + mark).encode()}
 

@@ -4,7 +4,7 @@ Shapes: S seeds, E test episodes; every variant meets the same episodes with eve
 Accuracies and differences lie in [-1, 1]; a variance here is always that of a mean.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special  # not scipy.stats: it fails where torch cannot be imported
@@ -35,6 +35,11 @@ class Interval:
         Seeds that agree to the last answer say nothing of how far the mean may be off.
         """
         return self.se <= ROUNDING
+
+    @property
+    def opposite(self) -> "Interval":
+        """The interval of the difference the other way round."""
+        return replace(self, mean=-self.mean, low=-self.high, high=-self.low)
 
     @property
     def identical(self) -> bool:

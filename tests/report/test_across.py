@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from bench.report.all_pairs import all_pairs, pairs_table, wins_table
+from bench.report.analysis import analyse, whole_rows
 from bench.report.comparison import Block, blocks
 from bench.report.data_sets import DataSets, data_sets
 from bench.report.data_sets_text import (
@@ -18,7 +19,7 @@ from bench.report.data_sets_text import (
     profiles_table,
     ranks_note,
 )
-from bench.report.looks import mark, note_looks, read_looks
+from bench.report.looks import note_looks, read_looks
 from bench.report.outlook import outlook_table, outlooks
 from bench.report.results import Results, read_results
 from bench.statistics.verdict import holm
@@ -211,8 +212,12 @@ def looked(bench: Bench, folder: Path) -> dict[str, str]:
     """Read a bench's results with the looks before it, note this look, return marks by row."""
     plan, store = bench.build()
     results, looks = read_results(plan, store), read_looks(plan, folder)
-    note_looks(results, folder)
-    return {group.variant: mark(group, looks) for group in results.groups}
+    note_looks(plan, whole_rows(results), folder)
+    return {
+        row.group.variant: row.looked_at
+        for block in analyse(replace(results, extras={"looks": looks})).blocks
+        for row in block.rows
+    }
 
 
 def test_seeds_added_after_a_report_are_marked(synthetic: Make, tmp_path: Path) -> None:

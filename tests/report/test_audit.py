@@ -14,9 +14,11 @@ from PIL import Image
 from bench.audits import audit_of_data, audits_of_rows
 from bench.cell import Json
 from bench.plan import Plan
+from bench.report.analysis import analyse
 from bench.report.audit import Audit, audit
 from bench.report.comparison import blocks
 from bench.report.figures.lookalikes import lookalike_figures
+from bench.report.gallery import Gallery
 from bench.report.results import Results, read_results
 from bench.report.text import write_text
 from bench.store import Store
@@ -98,7 +100,7 @@ def line(results: Results, check: str, subject: str = "") -> tuple[str, str]:
 
 def markdown(results: Results) -> str:
     """Return the report's text."""
-    return write_text(results, blocks(results), [], "0" * 64).markdown
+    return write_text(analyse(results), Gallery(), "0" * 64).markdown
 
 
 def marks_of(text: str, variant: str) -> list[str]:

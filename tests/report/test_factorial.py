@@ -144,8 +144,9 @@ def test_the_answer_and_the_table_tell_the_effects(synthetic: Make) -> None:
     found = of(synthetic(methods=GRID))
     table, said = effects_table(found), " ".join(sentences(found))
 
-    assert "On average over none, protonet and maml: simclr instead of none +1" in said
-    assert "other labels, so no verdict" in said
+    assert "On average over none, protonet and maml: simclr against none +1" in said
+    assert "On average over none and simclr: maml against protonet +" in said
+    assert "none against protonet" not in said  # other labels: the table alone has it
     assert list(table.frame["effect"]) == ["pretext", "meta", "meta", "interaction", "interaction"]
     assert table.frame["reference_difference"].notna().all()
     assert len(table.rows) == len(table.frame) == 5

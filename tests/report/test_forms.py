@@ -19,10 +19,12 @@ from bench.description import describe
 from bench.plan import Plan
 from bench.published import published
 from bench.report import bibliography, words
+from bench.report.analysis import analyse
 from bench.report.bibliography import STATISTICS, Citation, bibtex, cited, folded, parse
 from bench.report.comparison import blocks
 from bench.report.compute import compute_table, spent
 from bench.report.forms import forms
+from bench.report.gallery import Gallery
 from bench.report.latex import escape, latex
 from bench.report.machine import Edition
 from bench.report.results import Results, read_results
@@ -40,9 +42,9 @@ OWN = parse(bibliography.FILE.read_text(encoding="utf-8"))
 
 def made(results: Results) -> dict[str, str]:
     """The forms of a report without figures, as texts."""
-    compared = blocks(results)
-    report = write_text(results, compared, [], EDITION.content_hash)
-    files = forms(results, compared, report, EDITION, {})
+    found = analyse(results)
+    report = write_text(found, Gallery(), EDITION.content_hash)
+    files = forms(found, report, EDITION, {})
     return {name: content.decode() for name, content in files.items()}
 
 
@@ -133,7 +135,7 @@ def test_every_table_is_there_for_latex(synthetic: Make) -> None:
     plan, store = synthetic(methods=(floor, replace(protonet, label=ODD))).build()
     plan = replace(plan, settings=plan.settings | {"baseline": {"train": ODD}})
     results = read_results(plan, store)
-    report = write_text(results, blocks(results), [], EDITION.content_hash)
+    report = write_text(analyse(results), Gallery(), EDITION.content_hash)
 
     files = made(results)
 
@@ -427,8 +429,9 @@ import json, sys
 from pathlib import Path
 sys.modules["torch"] = None
 from bench.plan import Plan
-from bench.report.comparison import blocks
+from bench.report.analysis import analyse
 from bench.report.forms import forms
+from bench.report.gallery import Gallery
 from bench.report.machine import Edition
 from bench.report.results import read_results
 from bench.report.text import write_text
@@ -436,8 +439,8 @@ from bench.store import Store
 plan = Plan.from_json(json.loads(Path({str(tmp_path / "plan.json")!r}).read_text()))
 results = read_results(plan, Store(Path({str(tmp_path / "results")!r})))
 edition = Edition(revision=6, content_hash="f" * 64)
-report = write_text(results, blocks(results), [], edition.content_hash)
-files = forms(results, blocks(results), report, edition, {{}})
+report = write_text(analyse(results), Gallery(), edition.content_hash)
+files = forms(analyse(results), report, edition, {{}})
 print(json.dumps({{name: content.decode() for name, content in files.items()}}))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -13,7 +13,9 @@ from bench import published
 from bench.cell import Cell, Json
 from bench.plan import Plan
 from bench.published import UNSTATED, Published
-from bench.report.comparison import Block, Row, blocks
+from bench.report.analysis import analyse
+from bench.report.comparison import Block, Row
+from bench.report.gallery import Gallery
 from bench.report.reproduction import Beside, beside, close, tally
 from bench.report.results import CellResult, Group, read_results
 from bench.report.text import write_text
@@ -331,7 +333,7 @@ def on_omniglot(synthetic: Make) -> tuple[Plan, Store]:
 def markdown(plan: Plan, store: Store) -> str:
     """The report's text, without its figures."""
     results = read_results(plan, store)
-    return write_text(results, blocks(results), [], "0" * 64).markdown
+    return write_text(analyse(results), Gallery(), "0" * 64).markdown
 
 
 def test_own_and_published_stand_in_columns_of_their_own(on_omniglot: tuple[Plan, Store]) -> None:

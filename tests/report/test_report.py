@@ -16,11 +16,13 @@ from PIL import Image
 
 from bench.errors import UserError
 from bench.plan import Plan
+from bench.report.analysis import analyse
 from bench.report.answer import sentences
 from bench.report.comparison import Block, Row, blocks, is_floor
 from bench.report.figures import adaptation
 from bench.report.figures.learning import _panels
 from bench.report.frame import cell_frame, write_export
+from bench.report.gallery import Gallery
 from bench.report.results import read_results
 from bench.report.tables import cost_table
 from bench.report.text import write_text
@@ -34,7 +36,7 @@ BROKEN = frozenset({("simclr + maml", 5, 1)})
 def markdown(plan: Plan, store: Store) -> str:
     """The report's text, without its figures."""
     results = read_results(plan, store)
-    return write_text(results, blocks(results), [], "0" * 64).markdown
+    return write_text(analyse(results), Gallery(), "0" * 64).markdown
 
 
 def row(block: Block, variant: str) -> Row:

@@ -14,8 +14,10 @@ from bench.dataset import Dataset, facts
 from bench.mirror import content as mirrored
 from bench.mirror import stage_child
 from bench.plan import Plan, make_plan
+from bench.report.analysis import analyse
 from bench.report.comparison import blocks
 from bench.report.frame import cell_frame
+from bench.report.gallery import Gallery
 from bench.report.results import read_results
 from bench.report.text import write_text
 from bench.stages.perform import perform
@@ -89,7 +91,7 @@ def test_the_report_marks_what_was_selected(oracle: tuple[Plan, Store]) -> None:
             f"weights selected by pretext_val (steps {steps['pretext_val']})",
         ),
     }
-    text = write_text(results, [block], [], "hash").markdown
+    text = write_text(analyse(results), Gallery(), "hash").markdown
     assert f"* (!) rotation + none (label_val): weights selected by label_val: {seen}" in text
     assert "in rows marked as selected by label_val and pretext_val." in text
 

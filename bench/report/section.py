@@ -1,0 +1,132 @@
+"""The parts of a report that are about one setting, or about one setting over several data sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bench.report import data_sets_text, factorial_text, speed_text, words
+from bench.report.all_pairs import pairs_table, wins_table
+from bench.report.analysis import Analysis
+from bench.report.answer import sentences
+from bench.report.comparison import Block, is_floor
+from bench.report.data_sets import DataSets
+from bench.report.guessed import guessed_table
+from bench.report.tables import Table, accuracy_table, across_table, cost_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One setting's part of the report; ``in_files`` are tables that stand in files alone."""
+
+    title: str
+    sentences: Sequence[str]
+    references: str
+    accuracy: Table
+    cost: Table
+    across: Table | None
+    guessed: Table | None
+    marks: Sequence[str]
+    loss: Table | None = None
+    pairs: Table | None = None
+    without: str = ""
+    edge: str = ""
+    effects: Table | None = None
+    no_effects: str = ""
+    wins: Table | None = None
+    in_files: Sequence[Table] = field(default_factory=tuple)
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables that are there."""
+        every = (self.accuracy, self.cost, self.across, self.guessed, self.loss, self.pairs)
+        return [table for table in (*every, self.effects, self.wins, *self.in_files) if table]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcrossDataSets:
+    """What is said of one number of ways and shots over all data sets."""
+
+    title: str
+    differences: Table
+    ranks: str
+    means: Table | None
+    profiles: Table | None
+    too_few: str
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables that are there."""
+        return [table for table in (self.differences, self.means, self.profiles) if table]
+
+
+def sections_of(found: Analysis) -> list[Section]:
+    """Return one section a setting, in the order of the blocks."""
+    return [_section(block, found) for block in found.blocks]
+
+
+def _section(block: Block, found: Analysis) -> Section:
+    results, plan = found.results, found.results.plan
+    margin = float(plan.settings["margin"])
+    grid = next((one for one in found.factorials if one.block is block), None)
+    every = next((one for one in found.pairs if one.block is block), None)
+    effects = grid is not None and not grid.trouble
+    said = sentences(block, margin)
+    return Section(
+        title=block.title,
+        sentences=[*said, *(factorial_text.sentences(grid) if grid else [])],
+        references=_references(block),
+        accuracy=accuracy_table(block, results),
+        cost=cost_table(block, results),
+        across=across_table(block),
+        guessed=guessed_table(block),
+        marks=_marks(block),
+        loss=speed_text.loss_table(block, plan) if block.held_out else None,
+        pairs=speed_text.pairs_table(block, plan) if block.held_out else None,
+        without=speed_text.without_mean(results) if block.is_mean else "",
+        edge=speed_text.edge(block, plan) if block.held_out else "",
+        effects=factorial_text.effects_table(grid) if grid and effects else None,
+        no_effects=words.escape(grid.trouble) if grid else "",
+        wins=wins_table(every) if every else None,
+        in_files=(pairs_table(every),) if every else (),
+    )
+
+
+def _marks(block: Block) -> list[str]:
+    return [
+        f"{words.escape(row.group.variant)}: {', '.join(row.marks)}"
+        for row in block.rows
+        if row.marks
+    ]
+
+
+def _references(block: Block) -> str:
+    named = [f"{words.escape(name)} (labels: {labels})" for labels, name in block.baselines.items()]
+    floors = [words.escape(row.group.variant) for row in block.rows if is_floor(row.group)]
+    which = " (each row against that of its own network)" if len(floors) > 1 else ""
+    return (
+        f"Baseline: {words.listing(named) or 'none'}. "
+        f"Floor: {words.listing(floors) or 'none'}{which}."
+    )
+
+
+def looked_at(blocks: Sequence[Block]) -> list[str]:
+    """Say which verdicts rest on seeds that were added, or chosen, after a report was read."""
+    names: dict[str, dict[str, None]] = {}
+    for row in (row for block in blocks for row in block.rows if row.looked_at):
+        names.setdefault(row.looked_at, {})[words.escape(row.group.variant)] = None
+    return [
+        f"**Verdicts of {words.listing(list(rows))} are {how}.** More seeds until a difference is "
+        "settled settle 14 to 17 % that are not there; a run on fresh seeds alone confirms."
+        for how, rows in names.items()
+    ]
+
+
+def across_data_sets(found: DataSets) -> AcrossDataSets:
+    """Return what is said of one setting over its data sets."""
+    return AcrossDataSets(
+        title=found.title,
+        differences=data_sets_text.differences_table(found),
+        ranks=data_sets_text.ranks_note(found),
+        means=data_sets_text.aggregates_table(found),
+        profiles=data_sets_text.profiles_table(found),
+        too_few="" if found.has_aggregates else data_sets_text.too_few(),
+    )
