@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 from bench.report.analysis import Analysis
 from bench.report.bibliography import bibtex
+from bench.report.evidence import FILES
 from bench.report.latex import latex
 from bench.report.machine import Edition, report_json
 from bench.report.method import plain_text
 from bench.report.text import Report
+from bench.store import SUMS
 
 
 def forms(
@@ -19,5 +21,5 @@ def forms(
     texts["references.bib"] = bibtex(report.citations, origin)
     texts["method.txt"] = plain_text(report.method)
     made = {name: text.encode() for name, text in texts.items()}
-    every = ["index.md", "report.json", *files, *made]
+    every = ["index.md", "report.json", *FILES, SUMS, *files, *made]
     return made | {"report.json": report_json(found, report, edition, every)}

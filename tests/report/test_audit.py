@@ -22,7 +22,7 @@ from bench.report.gallery import Gallery
 from bench.report.results import Results, read_results
 from bench.report.text import write_text
 from bench.store import Store
-from tests.report.conftest import METHODS, NEW_TASKS, Bench, Method
+from tests.report.conftest import METHODS, NEW_TASKS, PROVENANCE, Bench, Method
 
 Make = Callable[..., Any]
 Row = Callable[[str], dict[str, Json] | None]  # a variant to the facts of its audit, if any
@@ -80,7 +80,8 @@ def audited(
         facts = data if one.subject == "data" else row(one.variant)
         if facts is not None and not store.has("audit", spec.key):
             with store.writing(spec.key):
-                store.commit(spec, {"kind": "audit", "key": spec.key, **facts}, {})
+                made_by = {"cost": {"seconds": 2.0}, "provenance": PROVENANCE}
+                store.commit(spec, {"kind": "audit", "key": spec.key, **made_by, **facts}, {})
     made = replace(plan, audits=tuple(one for one, _ in planned), stages=stages)
     return read_results(made, store)
 

@@ -311,7 +311,7 @@ def test_reports_are_equal_byte_for_byte(synthetic: Make, tmp_path: Path) -> Non
     figures = [path for path in first.iterdir() if path.suffix == ".png"]
     assert {path.name.split("-")[0] for path in figures} == {
         *("accuracy", "seeds", "adaptation", "cost", "learning.png", "coverage.png"),
-        *("forest", "episodes"),
+        *("forest", "episodes", "all"),
     }
     assert all(path.stat().st_size < 300_000 for path in figures)
     assert {_width(path) for path in figures} == {1760}
