@@ -193,7 +193,7 @@ def handle(look: Look, *, level: bool = False) -> Line2D:
 
 def _columns(labels: Sequence[str]) -> int:
     longest = max(len(line) for label in labels for line in label.split("\n"))
-    return max(1, min(5, len(labels), int(WIDTH / (0.075 * longest + 0.6))))
+    return max(1, min(5, len(labels), int(WIDTH / (0.066 * longest + 0.6))))
 
 
 def legend_height(labels: Sequence[str], note: str = "") -> float:
