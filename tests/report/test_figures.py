@@ -74,7 +74,10 @@ def many(make: Make, number: int, **changes: object) -> Results:
     floor, protonet, maml, _ = bench.methods
     more = [
         replace(
-            maml, label=f"a pretext with a long name (and its parts) {n} + maml", mean=0.5 + n / 200
+            maml,
+            label=f"a pretext with a long name (and its parts) {n} + maml",
+            mean=0.5 + n / 200,
+            params={"meta.order": n},  # and so a stage of its own
         )
         for n in range(number)
     ]
@@ -188,6 +191,14 @@ def test_a_row_of_one_seed_says_one_model(synthetic: Make, drawn: Drawn) -> None
     of_results(read_results(*synthetic(seeds=1).build()))
 
     assert any("one model" in word for word in words_in(drawn["forest-glyphs-5way"]))
+    assert any("one model" in word for word in words_in(drawn["accuracy-glyphs-5way"]))
+
+
+def test_without_a_number_axes_are_those_of_accuracies(synthetic: Make, drawn: Drawn) -> None:
+    """Where one episode withholds every interval, the axis still runs from 0 to 100."""
+    of_results(read_results(*synthetic(episodes=1).build()))
+
+    assert drawn["accuracy-glyphs-5way"].axes[0].get_xlim() == (0, 100)
 
 
 def _bounds(axis: Axes, direction: int) -> tuple[float, float]:
@@ -221,7 +232,7 @@ def test_no_interval_of_an_accuracy_reaches_beyond_0_or_100(
 
 def test_the_front_is_what_none_dominates() -> None:
     """One costs more and is less accurate, or as accurate, than one of the front; ties stay."""
-    points = [(0.0, 0.4), (0.0, 0.5), (3.0, 0.5), (2.0, 0.7), (2.0, 0.7), (9.0, 0.9), (8.0, 0.6)]
+    points = [(0.0, 0.4), (0.0, 0.5), (3.0, 0.5), (2.0, 0.7), (2.0, 0.7), (9.0, 0.9), (8.0, 0.7)]
 
     def dominated(own: tuple[float, float]) -> bool:
         return any(c <= own[0] and a >= own[1] and (c, a) != own for c, a in points)

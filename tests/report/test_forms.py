@@ -289,7 +289,7 @@ def test_held_out_tasks_are_there_for_programs(held: Make) -> None:
     found = as_json(*held().build())
 
     assert {name.partition("-")[0] for name in found["tables"]} == {
-        *("loss", "pairs", "all", "wins")
+        *("loss", "pairs", "all", "wins", "outlook")
     }
     assert found["blocks"][0]["is_mean"]
     assert found["blocks"][0]["rows"][0]["seeds"][0]["accuracy"] > 0

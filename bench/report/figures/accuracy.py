@@ -36,7 +36,7 @@ def accuracy_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]
                 picture(
                     f"accuracy-{one.slug}",
                     f"Accuracy with crossed 95 % intervals: {one.title}",
-                    _rows(one.blocks, _interval, look, FILLED),
+                    _rows(one.blocks, _interval, look, FILLED + one_model(one.blocks)),
                 ),
                 picture(
                     f"seeds-{one.slug}",
@@ -66,10 +66,18 @@ def _rows(
     return figure_of(axes[0])
 
 
+def one_model(blocks: Sequence[Block]) -> str:
+    """Say of one seed what its intervals are over."""
+    rows = [row for block in blocks for row in block.rows]
+    single = any(row.accuracy and row.accuracy.one_model for row in rows)
+    return "; one seed: intervals over the episodes of one model" if single else ""
+
+
 def within(axis: Axes, direction: str) -> None:
     """Let an axis of accuracies end where these do: none lies beyond, whatever a bound."""
     low, high = axis.get_xlim() if direction == "x" else axis.get_ylim()
-    if not axis.has_data():
+    drawn = axis.dataLim.intervalx if direction == "x" else axis.dataLim.intervaly
+    if drawn[0] > drawn[1]:  # nothing
         low, high = 0.0, 100.0
     axis.set(**{f"{direction}lim": (max(low, -1.0), min(high, 101.0))})
 

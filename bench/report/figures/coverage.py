@@ -97,7 +97,7 @@ def _squares(
 def _folded(squares: Mapping[str, Squares]) -> tuple[dict[str, Squares], int]:
     """Give complete variants one line for each set of columns, where there are many.
 
-    And return how many of the others found no line.
+    And return how many of the others found no line; those that failed find one first.
     """
     if len(squares) <= MOST_ROWS:
         return dict(squares), 0
@@ -108,7 +108,8 @@ def _folded(squares: Mapping[str, Squares]) -> tuple[dict[str, Squares], int]:
             complete.setdefault(frozenset(own), []).append(name)
         else:
             rest[name] = own
-    shown = dict(list(rest.items())[:MOST_LINES])
+    first = sorted(rest, key=lambda name: "failed" not in rest[name].values())  # stable
+    shown = {name: rest[name] for name in (first[:MOST_LINES] if len(rest) > MOST_LINES else rest)}
     for names in complete.values():
         label = names[0] if len(names) == 1 else f"{len(names)} complete variants"
         label += f", as {names[0]}" if label in shown else ""

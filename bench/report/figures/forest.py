@@ -62,6 +62,8 @@ def _draw(blocks: Sequence[Block], of: Reference, margin: float) -> Figure:
     for axis, panel in zip(axes, found, strict=True):
         axis.axvspan(-100 * margin, 100 * margin, color=BAND, linewidth=0, zorder=0.5)
         axis.axvline(0, color=CONTROL, linewidth=1, zorder=2)
+        if not any(one.difference for one in panel.values()):
+            axis.set_xlim(-500 * margin, 500 * margin)
         for variant, one in panel.items():
             _comparison(axis, place[variant], one)
         beside(axes, axis, {place[name]: _words(one) for name, one in panel.items()})

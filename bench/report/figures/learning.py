@@ -22,11 +22,13 @@ from bench.report.figures.style import (
     panels,
     picture,
     styled,
+    wrapped,
 )
 from bench.report.results import Results
 
 Manifest = Mapping[str, Json]
 SHARED = Look(colour=CONTROL, marker="", dashes=SOLID, fill=CONTROL)
+TITLE_CHARS = 38  # of a third of the width
 SHARED_LABEL = "shared by several variants"
 
 
@@ -98,7 +100,7 @@ def _draw(
     for axis, (title, panel) in zip(axes, found.items(), strict=True):
         for owner, manifests in panel.items():
             _curve(axis, manifests, look.get(owner, SHARED))
-        axis.set(title=title)
+        axis.set(title=wrapped(title, TITLE_CHARS))
         axis.set_xlim(left=0)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.count(value)))

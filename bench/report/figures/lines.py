@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from bench.report.figures.style import CONTROL, columns_of, panels, wrapped
 
 LINE = 0.165  # inches that a line of a label takes
 SPACE = 1.3  # lines that a label of one line takes
 GUIDE: Mapping[str, Any] = {"color": "#e4e4e4", "linewidth": 0.7, "zorder": 0.8}
+MOST_TEXTS = 60  # lines with a number, beyond which a figure is too many bytes
+STEPS = (1, 2, 2.5, 5, 10)  # of ticks
 MOST_NUMBERED = 2  # panels side by side, beside which there is room for numbers
 
 
@@ -69,6 +72,7 @@ def line_panels(
     axes = panels(len(titles), around + lines.height, extra=extra)
     for index, (axis, title) in enumerate(zip(axes, titles, strict=True)):
         axis.set(title=title, xlabel=xlabel)
+        axis.xaxis.set_major_locator(MaxNLocator(6 if columns < 3 else 4, steps=STEPS))
         rule(axis, lines, named=index % columns == 0, guides=guides)
     return axes
 
@@ -126,7 +130,7 @@ def beside(axes: Sequence[Axes], axis: Axes, texts: Mapping[float, str]) -> None
 
     The layout measures the longest alone: measuring each takes seconds.
     """
-    if columns_of(len(axes)) > MOST_NUMBERED:
+    if columns_of(len(axes)) > MOST_NUMBERED or len(texts) > MOST_TEXTS:
         return
     longest = max(texts, key=lambda y: len(texts[y]), default=None)
     for y, text in texts.items():
