@@ -336,6 +336,18 @@ def test_a_byte_of_a_stored_file_is_found(report: Made) -> None:
     assert said == f"evaluate {key[:12]}: damaged: {path} does not match its SHA256SUMS"
 
 
+def test_a_stored_file_that_no_report_reads_is_checked(report: Made) -> None:
+    """Weights are no evidence, and still checked: a stage with a file more or less is damaged."""
+    key = next(one for one, spec in report.plan.stages.items() if spec.kind == "metatrain")
+    folder = report.store.folder("metatrain", key)
+    (folder / "weights.safetensors").write_bytes(b"others")
+
+    (said,) = report.verify().differences
+
+    expected = f"{folder} holds other files than its SHA256SUMS says"
+    assert said == f"metatrain {key[:12]}: damaged: {expected}"
+
+
 def test_other_stages_of_the_same_keys_are_found(
     report: Made, synthetic: Make, tmp_path: Path
 ) -> None:
