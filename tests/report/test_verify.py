@@ -390,6 +390,15 @@ def test_an_earlier_report_is_a_mistake(
     assert "is no suite" in capsys.readouterr().err
 
 
+def test_a_report_of_other_code_says_so(report: Made) -> None:
+    """Where the code that makes reports has changed within a version, a difference may be its."""
+    assert "other code" not in report.verify().text
+
+    report.change_evidence(lambda value: value["written_by"].update(sources="0" * 64))
+
+    assert "written by other code than this" in report.verify().text
+
+
 def test_the_files_of_an_earlier_version_go(report: Made, tmp_path: Path) -> None:
     """A report that lists its files in index.md, as earlier versions did, is replaced whole."""
     index = report.folder / "index.md"
@@ -431,7 +440,7 @@ def test_the_command_needs_no_torch(report: Made) -> None:
     report.change("cells.csv", "simclr", "simclx")
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "")
-    assert "2 differences:\n  cells.csv: does not match its sum\n" in done.stdout
+    assert "differences: 2\n  cells.csv: does not match its sum\n" in done.stdout
 
 
 # --- differences of texts
