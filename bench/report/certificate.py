@@ -59,7 +59,7 @@ def _verdict(certificate: Json) -> str:
     return (
         f"{len(cells)} of {certificate['cells_planned']} cells {were} recomputed from nothing on "
         f"{certificate['date']} and {equal}: {len(certificate['stages'])} stages, "
-        f"{words.duration(certificate['seconds'])}, on {described(here)}"
+        f"{words.duration(certificate['seconds'])} of computing, on {described(here)}"
     )
 
 

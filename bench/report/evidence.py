@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -62,7 +62,7 @@ class Evidence:
     manifests: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     damaged: Mapping[str, str] = field(default_factory=dict)
     episodes: Mapping[str, Episodes] = field(default_factory=dict)
-    written_by: Mapping[str, str] = field(default_factory=dict)  # package -> version
+    written_by: Mapping[str, str] = field(default_factory=dict)  # package -> version; sources
 
     @cached_property
     def content_hash(self) -> str:
@@ -105,7 +105,7 @@ def outline(plan: Plan, store: Store) -> Evidence:
         suite_changed=suite_changed(plan.settings),
         extras={name: one for name, one in extras.items() if one is not None},
         numbers=published_sum(),
-        written_by={package: version_of(package) for package in WRITERS},
+        written_by={package: version_of(package) for package in WRITERS} | {"sources": sources()},
     )
 
 
@@ -136,6 +136,18 @@ def sums_of(store: Store, kind: str, key: str) -> str | None:
 def published_sum() -> str:
     """Return the sha256 of the published numbers that are shipped."""
     return hashlib.sha256(published.FILE.read_bytes()).hexdigest()
+
+
+@cache
+def sources() -> str:
+    """Return the sha256 of the code that makes a report, which may change within a version."""
+    total, package = hashlib.sha256(), Path(__file__).parents[1]
+    for folder in ("report", "statistics"):
+        for path in sorted((package / folder).rglob("*")):
+            if path.suffix in (".py", ".jinja"):
+                total.update(f"{path.relative_to(package).as_posix()}\n".encode())
+                total.update(path.read_bytes())
+    return total.hexdigest()
 
 
 def suite_changed(settings: Mapping[str, Json]) -> bool:

@@ -16,7 +16,7 @@ from bench.errors import UserError
 from bench.provenance import version_of
 from bench.report.difference import TOLERANCE, compare
 from bench.report.episodes import EPISODES, Episodes, Unreadable, read_episodes, said
-from bench.report.evidence import FILES, PLANNED, Evidence, sums_of, unpack
+from bench.report.evidence import FILES, PLANNED, Evidence, sources, sums_of, unpack
 from bench.report.write import INDEX, contents
 from bench.store import SUMS, Damaged, Store, read_sums
 
@@ -46,7 +46,7 @@ class Verification:
         left = len(self.differences) - len(shown)
         shown += [f"  and {left} more"] if left else []
         count = len(self.differences)
-        verdict = "everything agrees" if not count else f"{count} differences:"
+        verdict = "everything agrees" if not count else f"differences: {count}"
         return "\n".join([*self.lines, verdict, *shown])
 
 
@@ -117,6 +117,11 @@ def _check_evidence(evidence: Evidence, found: Verification) -> None:
             measured, spec = evidence.episodes[key], evidence.plan.stages[key]
             accuracies += measured.accuracy_TE.size
             found.differences += _means(evidence.manifests[key], measured, _name(spec, key))
+    if evidence.written_by.get("sources") != sources():
+        found.lines.append(
+            f"written by other code than this (bench {evidence.written_by.get('meta-ssl-bench')}): "
+            "a difference may be due to that; `bench report SUITE` writes the report again"
+        )
     found.lines.append(
         f"evidence: {len(evidence.manifests)} of {len(evidence.plan.stages)} stages, "
         f"{accuracies:,} accuracies of single episodes"

@@ -336,6 +336,18 @@ def test_a_byte_of_a_stored_file_is_found(report: Made) -> None:
     assert said == f"evaluate {key[:12]}: damaged: {path} does not match its SHA256SUMS"
 
 
+def test_a_stored_file_that_no_report_reads_is_checked(report: Made) -> None:
+    """Weights are no evidence, and still checked: a stage with a file more or less is damaged."""
+    key = next(one for one, spec in report.plan.stages.items() if spec.kind == "metatrain")
+    folder = report.store.folder("metatrain", key)
+    (folder / "weights.safetensors").write_bytes(b"others")
+
+    (said,) = report.verify().differences
+
+    expected = f"{folder} holds other files than its SHA256SUMS says"
+    assert said == f"metatrain {key[:12]}: damaged: {expected}"
+
+
 def test_other_stages_of_the_same_keys_are_found(
     report: Made, synthetic: Make, tmp_path: Path
 ) -> None:
@@ -378,6 +390,15 @@ def test_an_earlier_report_is_a_mistake(
     assert "is no suite" in capsys.readouterr().err
 
 
+def test_a_report_of_other_code_says_so(report: Made) -> None:
+    """Where the code that makes reports has changed within a version, a difference may be its."""
+    assert "other code" not in report.verify().text
+
+    report.change_evidence(lambda value: value["written_by"].update(sources="0" * 64))
+
+    assert "written by other code than this" in report.verify().text
+
+
 def test_the_files_of_an_earlier_version_go(report: Made, tmp_path: Path) -> None:
     """A report that lists its files in index.md, as earlier versions did, is replaced whole."""
     index = report.folder / "index.md"
@@ -418,7 +439,7 @@ def test_the_command_needs_no_torch(report: Made) -> None:
     report.change("cells.csv", "simclr", "simclx")
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "")
-    assert "2 differences:\n  cells.csv: does not match its sum\n" in done.stdout
+    assert "differences: 2\n  cells.csv: does not match its sum\n" in done.stdout
 
 
 # --- differences of texts
