@@ -23,7 +23,7 @@ SECONDS_PER_IMAGE = {
     "evaluate": 6e-4,
     "audit": 6e-4,
 }
-ANSWERS = 12  # to an episode of a row's audit, in float64: passes for each of evaluation's
+ANSWERS = 5  # passes of a row's audit, in float64, for each of an evaluation of as many episodes
 WHOLE_SET = 10_000  # the audit of 60,000 photographs costs as much as this many passes: 4 s
 
 
