@@ -118,9 +118,9 @@ def invented(spec: StageSpec) -> tuple[dict[str, Json], dict[str, bytes]]:
     if spec.kind != "evaluate":
         return manifest, {}
     steps = spec.inputs["readouts"] if spec.inputs["meta"]["name"] not in UNSTEPPED else [0]
-    right = rng.binomial(75, rng.uniform(0.4, 0.9, spec.inputs["episodes"]))
-    accuracy_ER = np.repeat(right[:, None] / 75, len(steps), axis=1)
-    manifest["metrics"] = {"accuracy": float(accuracy_ER[:, -1].mean())}
+    chance_E = rng.uniform(0.4, 0.9, int(spec.inputs["episodes"]))
+    accuracy_ER = np.repeat(rng.binomial(75, chance_E)[:, None] / 75, len(steps), axis=1)
+    manifest["metrics"] = {"accuracy": float(np.mean(accuracy_ER[:, -1]))}
     manifest["curve"] = {"steps": steps, "accuracy": accuracy_ER.mean(0).tolist()}
     return manifest | {"bank": "b" * 64}, {EPISODES: episodes_file(steps, accuracy=accuracy_ER)}
 
