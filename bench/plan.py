@@ -310,6 +310,10 @@ def _settings(
         "test_steps": suite.evaluate.test_steps,
         "readouts": readouts(suite.evaluate.test_steps),
         "data": {one.names["data"]: one.facts.digest for one in variants},
+        "classes": {
+            one.names["data"]: {split: len(counts) for split, counts in one.facts.counts.items()}
+            for one in variants
+        },
         "budget_scale": suite.combinations[0].budget.scale,  # one for all, of the command line
     }
 

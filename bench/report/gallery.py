@@ -16,7 +16,7 @@ from bench.report.figures.cost import cost_figures
 from bench.report.figures.coverage import coverage_figures
 from bench.report.figures.effects import effects_figures
 from bench.report.figures.episodes import episode_figures
-from bench.report.figures.forest import forest_figures
+from bench.report.figures.forest import NO_VERDICT, forest_figures
 from bench.report.figures.learning import learning_figure
 from bench.report.figures.lookalikes import lookalike_figures
 from bench.report.figures.pairs import pairs_picture, ranks_picture
@@ -95,7 +95,7 @@ def _view(found: Factorial) -> FactorialView:
 
 
 def _effect(one: Effect) -> tuple[str, Interval | None, str]:
-    return one.level, one.compared.difference, one.compared.verdict or "other labels"
+    return one.level, one.compared.difference, one.compared.verdict or NO_VERDICT
 
 
 def _matrix(found: AllPairs) -> Picture:

@@ -96,7 +96,7 @@ def outlook_table(blocks: Sequence[Block], results: Results) -> Table | None:
             one.compared.reference,
             words.points(one.compared.difference) if one.compared.difference else words.NONE,
             str(one.seeds),
-            f"> {MOST}" if one.needed is None else str(one.needed),
+            f"over {MOST}" if one.needed is None else str(one.needed),
             words.duration(one.seconds),
             f"{100 * one.episodes:.0f} %",
         ]

@@ -238,7 +238,7 @@ def _axis(axis: Axes, costs: Sequence[float], measure: Measure) -> Callable[[flo
     some = [cost for cost in costs if cost > 0] or [1.0]  # nor NaN
     middle = float(np.sqrt(min(some) * max(some)))
     half = max(10**0.5, 1.35 * (max(some) / min(some)) ** 0.5)
-    low, high = middle / half, middle * half
+    low, high = middle / half**1.12, middle * half  # at the left there is a number to print
     ticks, free = measure.ticks(low, high), any(cost == 0 for cost in costs)
     nothing = low / (high / low) ** 0.14
     axis.set_xscale("log")

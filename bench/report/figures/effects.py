@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from bench.report import words
 from bench.report.factorial_view import Effect, FactorialView
-from bench.report.figures.forest import difference
+from bench.report.figures.forest import NO_VERDICT, difference
 from bench.report.figures.heat import annotate, heat_map
 from bench.report.figures.lines import Lines, beside, rule
 from bench.report.figures.style import (
@@ -28,6 +28,7 @@ from bench.report.figures.style import (
     wrapped,
 )
 
+UNFAIR = "no verdict: rows that saw different labels are set against each other"
 MOST_WORDS = 10  # columns, beyond which a cell is too narrow for a word
 MOST_BESIDE = 5  # columns, beyond which the heat maps stand one above the other
 ROW, LABEL, AROUND = 0.32, 20, 0.75  # inches of a row, characters of its name, inches around it
@@ -51,16 +52,17 @@ def _draw(view: FactorialView) -> Figure:
     """Put the heat maps side by side, or one above the other if wide, over the main effects."""
     stacked, lines = len(view.columns) > MOST_BESIDE, _lines(view)
     handles = _handles([*view.main_first, *view.main_second])
+    note = UNFAIR if NO_VERDICT in handles else ""
     head = 0.15 * max(wrapped(name, _chars(view)).count("\n") for name in view.columns)
     map_height = AROUND + head + ROW * len(view.rows)
     heights = [map_height] * (2 if stacked else 1) + [AROUND + lines.height]
-    extra = legend_height(list(handles))
+    extra = legend_height(list(handles), note)
     figure = Figure(figsize=(WIDTH, sum(heights) + extra), dpi=200, layout="constrained")
     grid = figure.add_gridspec(len(heights), 1 if stacked else 2, height_ratios=heights)
     _accuracy(figure.add_subplot(grid[0, 0]), view)
     _departure(figure.add_subplot(grid[1, 0] if stacked else grid[0, 1]), view, named=stacked)
     _main(figure.add_subplot(grid[-1, :]), view, lines)
-    legend_below(figure, list(handles.values()), list(handles))
+    legend_below(figure, list(handles.values()), list(handles), note)
     return figure
 
 

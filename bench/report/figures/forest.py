@@ -90,7 +90,7 @@ def _handles(every: Sequence[Comparison], margin: float) -> dict[str, Artist]:
         for name, (c, m, f) in VERDICT_LOOKS.items()
         if name in seen
     }
-    handles[f"within ± {100 * margin:g} points"] = Patch(color=BAND)
+    handles[f"within ± {words.within(margin)}"] = Patch(color=BAND)
     return handles
 
 

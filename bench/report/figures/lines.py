@@ -99,7 +99,7 @@ def _name(axis: Axes, lines: Lines) -> None:
         (places[name] - (_lines(name) + SPACE) / 2, heading, "bold")
         for name, heading in lines.headings.items()
     ]
-    widest = max(texts, key=lambda one: max(map(len, one[1].split("\n"))))
+    widest = max(texts, key=_width)
     for y, text, weight in texts:
         axis.text(
             -0.02,
@@ -111,6 +111,12 @@ def _name(axis: Axes, lines: Lines) -> None:
             weight=weight,
             transform=axis.get_yaxis_transform(),
         ).set_in_layout((y, text, weight) == widest)
+
+
+def _width(text: tuple[float, str, str]) -> float:
+    """Estimate how wide a text is, in plain characters."""
+    _, words, weight = text
+    return max(map(len, words.split("\n"))) * (1.2 if weight == "bold" else 1.0)
 
 
 def under_references(order: Sequence[str], references: Mapping[str, str]) -> Lines:
