@@ -169,7 +169,7 @@ def test_a_forest_has_differences_in_the_looks_of_their_verdicts(
     }
     assert points == expected
     (legend,) = figure.legends
-    assert {one.get_text() for one in legend.get_texts()} == {"better", "within ± 1 points"}
+    assert {one.get_text() for one in legend.get_texts()} == {"better", "within ± 1 point"}
 
 
 def test_forest_rows_are_sorted_below_what_they_are_compared_with(
