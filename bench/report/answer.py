@@ -88,16 +88,19 @@ def _verdicts(
             be = "is" if len(names) == 1 else "are"
             said.append(f"{words.listing(names)} {be} **{phrase}**.")
     undecided = _named(compared, "undecided")
-    if undecided:
-        seeds = "one seed" if one_seed([block]) else "these seeds"
-        told = f"**cannot be told apart from {reference}** with {seeds} (undecided)"
+    if undecided and one_seed([block]):
+        told = "; ".join(undecided)
+        said.append(f"**With one seed undecided**, minus {reference}, of these models: {told}.")
+    elif undecided:
+        told = f"**cannot be told apart from {reference}** with these seeds (undecided)"
         said.append(f"{words.listing(undecided)} {told}.")
     return said
 
 
 def _named(compared: Sequence[tuple[Row, Comparison]], verdict: str) -> list[str]:
     return [
-        f"{words.escape(row.group.variant)} ({words.points(one.difference)}"
+        f"{words.escape(row.group.variant)} ("
+        f"{words.points(one.difference).removesuffix(words.ONE_MODEL)}"
         f"{', extended after looking' if row.looked_at else ''})"
         for row, one in compared
         if one.verdict == verdict and one.difference is not None
