@@ -29,6 +29,7 @@ from bench.report.tables import cost_table
 from bench.report.text import write_text
 from bench.report.write import content_hash, is_current, write_report
 from bench.store import Store
+from tests.report.conftest import METHODS, Method
 
 Make = Callable[..., Any]
 BROKEN = frozenset({("simclr + maml", 5, 1)})
