@@ -67,6 +67,13 @@ def simulation(session: nox.Session) -> None:
     session.run("python", "benchmarks/simulation.py", *session.posargs)
 
 
+@nox.session(default=False)
+def large_report(session: nox.Session) -> None:
+    """Time a report of 1,000 cells x 600 episodes, and its check: nox -s large_report."""
+    install(session)
+    session.run("python", "benchmarks/large_report.py", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check format, style, types and layers."""

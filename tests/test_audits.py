@@ -21,6 +21,7 @@ from bench.cli import main
 from bench.contract import AbstractData, Examples
 from bench.dataset import Dataset, facts, open_dataset
 from bench.plan import Plan, make_plan
+from bench.report.preview import plan_text
 from bench.run import missing
 from bench.stages.audit_data import PAIRS, audit_data
 from bench.stages.place import Place
@@ -93,6 +94,13 @@ def test_audits_are_run_also_when_all_cells_are_done(plan: Plan, tmp_path: Path)
             with store.writing(key):
                 store.commit(spec, {}, {})
     assert [spec.key for spec in missing(plan, store)] == [one.key for one in plan.audits]
+
+
+def test_the_plan_counts_audits_and_what_they_cost(plan: Plan, tmp_path: Path) -> None:
+    """What `bench plan` prints has a line of them among the stages, and their share of the cost."""
+    text = plan_text(plan, Store(tmp_path / "none"))
+    assert ["audit", "5", "5", "0", "0"] in [line.split() for line in text.splitlines()]
+    assert ", audit " in text
 
 
 def test_a_plan_without_audits_can_still_be_read(plan: Plan) -> None:

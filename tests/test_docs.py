@@ -79,6 +79,21 @@ def test_links_lead_somewhere() -> None:
     assert dead == []
 
 
+def test_the_page_on_reports_follows_their_sections() -> None:
+    """Each section of a report is named by a heading of docs/reports.md, in the same order."""
+    sections = re.findall(r"^## (.+)$", (ROOT / "bench/report/index.md.jinja").read_text(), re.M)
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs/reports.md").read_text(), re.M)
+    text = [" ".join(headings).lower().find(_last_word(one)) for one in sections]
+
+    assert len(sections) >= 12
+    assert -1 not in text
+    assert text == sorted(text)
+
+
+def _last_word(section: str) -> str:
+    return section.partition(",")[0].split()[-1].lower()
+
+
 def test_the_readme_s_accuracies_are_those_of_its_reports() -> None:
     """Each row of the README's table gives the means over seeds that its report's cells give."""
     rows = re.findall(

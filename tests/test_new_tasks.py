@@ -83,6 +83,17 @@ def test_each_member_of_each_entry_is_a_cell(plan_of: PlanOf) -> None:
     assert len({one.id for one in plan.cells}) == len(plan.cells)
 
 
+def test_one_held_out_task_is_audited_for_all(plan_of: PlanOf) -> None:
+    """A row answers all new tasks by the same code: its audit is on the first that it meets."""
+    plan = plan_of()
+    audits = {one.variant: one.held_out for one in plan.audits if one.subject == "row"}
+    assert audits == {
+        row: next(cell.held_out for cell in plan.cells if cell.variant == row)
+        for row in dict.fromkeys(cell.variant for cell in plan.cells)
+    }
+    assert len(plan.audits) == 1 + len(audits)
+
+
 def test_what_held_out_tasks_share(plan_of: PlanOf) -> None:
     """Pre-training is shared by all entries, meta-training by the members of one entry."""
     plan = plan_of()

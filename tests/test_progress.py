@@ -1,10 +1,11 @@
 """The display says what runs, what is done, what failed, and how long it will take."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
+from bench.audits import audit_of_row
 from bench.cell import Cell, Failed, Finished, Progress, StageSpec, Started
 from bench.plan import Plan
 from bench.progress import Display, Pace, describe, duration
@@ -186,6 +187,22 @@ def test_time_left_counts_stages_at_once_and_what_a_running_one_has_done(
     assert display._left() == pytest.approx((4 + 10 + 8) / 2)
     display.on(Progress(key=third, step=50, total=100, values={}))
     assert display._left() == pytest.approx((4 + 14 / 1500 * 500 + 8) / 2)
+
+
+def test_audits_are_named_and_keep_no_estimate_waiting(plan: Plan, clock: Clock) -> None:
+    """Audits that nothing is known of count no time; a row's is named by its row."""
+    stream = io.StringIO()
+    display = Display(stream, clock)
+    first, second, *_ = plan.stages
+    audit, spec = audit_of_row(plan.cells[0], plan.stages[second])
+    audited = replace(plan, stages={**plan.stages, spec.key: spec}, audits=(audit,))
+    display.begin(audited, [first, second, spec.key])
+    play(display, clock, first, total=100, seconds=10)
+    assert display._left() is None
+    play(display, clock, second, total=50, seconds=4)
+    assert display._left() == 0
+    play(display, clock, spec.key, total=12, seconds=6)
+    assert f"finished audit {audit.title} in 6 s" in stream.getvalue()
 
 
 def test_pace_is_of_the_method_first_and_of_the_kind_next() -> None:

@@ -109,18 +109,25 @@ def _verdicts(
             be = "is" if len(names) == 1 else "are"
             said.append(f"{words.listing(names)} {be} **{phrase}**.")
     undecided = _named(compared, "undecided")
-    if undecided:
-        alone = all(c.difference.one_model for _, c in compared if c.difference)
-        seeds = "one seed" if alone else "these seeds"
-        told = f"**cannot be told apart from {reference}** with {seeds} (undecided)"
+    if undecided and _alone(compared):
+        told = "; ".join(undecided)
+        said.append(f"**With one seed undecided**, minus {reference}, of these models: {told}.")
+    elif undecided:
+        told = f"**cannot be told apart from {reference}** with these seeds (undecided)"
         said.append(f"{words.listing(undecided)} {told}.")
     return said
 
 
+def _alone(compared: Sequence[tuple[Row, Comparison]]) -> bool:
+    """Whether every difference is of one seed: then one word for all of them is enough."""
+    return all(one.difference.one_model for _, one in compared if one.difference)
+
+
 def _named(compared: Sequence[tuple[Row, Comparison]], verdict: str) -> list[str]:
+    known = words.ONE_MODEL if _alone(compared) else ""
     return [
         f"{words.escape(row.group.variant)} "
-        f"({', '.join([words.points(one.difference), *_remarks(row, one)])})"
+        f"({', '.join([words.points(one.difference).removesuffix(known), *_remarks(row, one)])})"
         for row, one in compared
         if one.verdict == verdict and one.difference is not None
     ]

@@ -30,7 +30,19 @@ class Statistic:
 STATISTICS = (
     Statistic(reference="arXiv:2409.02850", use="crossed intervals"),
     Statistic(reference="doi:10.2307/4615733", use="Holm's adjustment"),
+    Statistic(reference="doi:10.1007/BF01068419", use="equivalence within a margin"),
     Statistic(reference="arXiv:2103.03098", use="what a seed varies"),
+    Statistic(
+        reference="https://jmlr.org/papers/v7/demsar06a.html",
+        use="critical-difference diagram",
+        shown_by=("ranks-",),
+    ),
+    Statistic(
+        reference="doi:10.2307/3001968", use="signed-rank test of pairs", shown_by=("ranks-",)
+    ),
+    Statistic(
+        reference="arXiv:1505.02288", use="no test based on mean ranks", shown_by=("ranks-",)
+    ),
     Statistic(
         reference="arXiv:2108.13264",
         use="interquartile mean, performance profiles",

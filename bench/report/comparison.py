@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.cell import ROLES, Json
+from bench.cell import Json
 from bench.plan import Plan
+from bench.report.marks import marks
 from bench.report.pooled import pooled
 from bench.report.results import Group, Results
 from bench.statistics.interval import (
@@ -160,12 +161,6 @@ def opposite(one: Comparison, reference: str) -> Comparison:
     )
 
 
-def is_transductive(group: Group, plan: Plan) -> bool:
-    """Whether a prediction depends on the other queries: by their statistics, or by the method."""
-    claims = plan.cards.get(f"meta/{group.first.meta}", {}).get("claims", {})
-    return group.first.norm == "transductive" or bool(claims.get("transductive"))
-
-
 def _block(groups: Sequence[Group], plan: Plan) -> Block:
     settings = plan.settings
     baselines = _baselines(groups, settings["baseline"])
@@ -220,23 +215,32 @@ def judge_all(
     margin: float,
     of: Measure = headline,
 ) -> dict[tuple[str, str], Comparison]:
-    """Return (variant, reference) -> verdict; a family is all that is judged by one reference."""
+    """Return (variant, reference) -> verdict; a family is all that is judged by one reference.
+
+    A baseline and its floor are judged once, in the floor's family, and told from both sides.
+    """
     families: dict[str, list[tuple[str, Comparison]]] = {}
+    turned: list[tuple[str, str]] = []
     for group in groups:
         own = baselines.get(group.first.labels)
         own = own if own and own.first.labels == group.first.labels else None
         references = {one.variant: one for one in (own, floor_of(group, groups)) if one}
         for name, reference in references.items():
-            if name != group.variant:
-                pair = (group.variant, compare(group, reference, of))
-                families.setdefault(name, []).append(pair)
-    return {
+            if name == group.variant:
+                continue
+            if reference is own and floor_of(reference, groups) is group:
+                turned.append((group.variant, name))
+                continue
+            families.setdefault(name, []).append((group.variant, compare(group, reference, of)))
+    judged = {
         (variant, name): comparison
         for name, family in families.items()
         for (variant, _), comparison in zip(
             family, judge([one for _, one in family], margin), strict=True
         )
     }
+    both = {(floor, name): opposite(judged[name, floor], name) for floor, name in turned}
+    return judged | both
 
 
 def _row(
@@ -259,59 +263,8 @@ def _row(
         baseline=against,
         floor=judged.get((group.variant, floor.variant)) if floor else None,
         is_baseline=is_baseline,
-        marks=_marks(group, own, plan),
+        marks=marks(group, own, plan),
     )
-
-
-def _marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
-    """Say what sets a row apart beside the method: norm, budget, and how weights were selected."""
-    marks = []
-    if is_transductive(group, plan):
-        marks.append("transductive: what it says of a query depends on the other queries")
-    elif group.first.params.get("norm.trained") == "transductive":
-        marks.append("weights of transductive training, tested inductively")
-    if baseline is not None and baseline.first.norm != group.first.norm:
-        marks.append(f"norm {group.first.norm}, its baseline {baseline.first.norm}")
-    if group.first.init == "checkpoint":
-        marks.append("weights from one file: its seeds say nothing of other trainings of these")
-    if baseline is not None and _other_budget(group, baseline):
-        marks.append("a budget of its own, not its baseline's")
-    return tuple(marks + _selection(group) + _diverged(group))
-
-
-def _other_budget(group: Group, baseline: Group) -> bool:
-    """Whether a phase of training that both rows have was given more or less in one of them."""
-    own, usual = group.first.params, baseline.first.params
-    names = [f"{role}.budget" for role in ROLES]
-    return any(name in own and name in usual and own[name] != usual[name] for name in names)
-
-
-def _selection(group: Group) -> list[str]:
-    """Say by which rule the weights were selected, and at which steps; nothing of the last ones."""
-    rule = group.first.params.get("selection", "last")
-    if rule == "last":
-        return []
-    oracle = ": an oracle, it saw validation labels" if rule == "label_val" else ""
-    steps = [  # the last snapshot is that of the last step
-        f"{stage['metrics']['selected_step']} of {stage['snapshots']['steps'][-1]}"
-        for one in group.done
-        if not one.parts  # of a mean each task's training has its own
-        for stage in one.trained.values()
-        if "selected_step" in stage["metrics"]
-    ]
-    shown = f" (steps {', '.join(steps)})" if steps else ""
-    return [f"weights selected by {rule}{oracle}{shown}"]
-
-
-def _diverged(group: Group) -> list[str]:
-    """Say which candidates of a search it did not choose among."""
-    passed = [
-        f"{stage['candidates'][number]['name']} (number {number}, seed {one.cell.seed})"
-        for one in group.done
-        for stage in one.trained.values()
-        for number in stage.get("diverged", ())
-    ]
-    return [f"candidates that diverged, passed over: {', '.join(passed)}"] if passed else []
 
 
 def _across(

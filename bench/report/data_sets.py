@@ -21,7 +21,9 @@ from bench.statistics.across import (
     mean_difference,
     win_tie_loss,
 )
-from bench.statistics.aggregate import FEWEST_BLOCKS
+from bench.statistics.aggregate import FEWEST_BLOCKS, Profile, performance_profile
+
+THRESHOLDS = np.linspace(0, 1, 101)  # of accuracy, for performance profiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,12 @@ class DataSets:
     def has_aggregates(self) -> bool:
         """Whether there are enough data sets for interquartile means and profiles."""
         return len(self.blocks) >= FEWEST_BLOCKS and bool(self.scores)
+
+    @cached_property
+    def profiles(self) -> Mapping[str, Profile]:
+        """The performance profile of each row; none where data sets are too few."""
+        found = {name: performance_profile(one, THRESHOLDS) for name, one in self.scores.items()}
+        return {name: one for name, one in found.items() if one is not None}
 
     @cached_property
     def rankings(self) -> tuple["Ranking", ...]:

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from bench.report import words
-from bench.report.data_sets import DataSets, Everywhere
+from bench.report.data_sets import THRESHOLDS, DataSets, Everywhere
 from bench.report.looks import judged
 from bench.report.tables import NAN, Table
-from bench.statistics.aggregate import FEWEST_BLOCKS, interquartile_mean, performance_profile
-
-THRESHOLDS = np.linspace(0, 1, 101)  # of accuracy, for performance profiles
+from bench.statistics.aggregate import FEWEST_BLOCKS, interquartile_mean
 
 
 def differences_table(found: DataSets) -> Table:
@@ -131,13 +128,8 @@ def profiles_table(found: DataSets) -> Table | None:
     """The share of runs above each accuracy, in every tenth of it; all in the CSV."""
     if not found.has_aggregates:
         return None
-    profiles = {
-        variant: performance_profile(score_SB, THRESHOLDS)
-        for variant, score_SB in found.scores.items()
-    }
     numbers, rows = [], []
-    for variant, one in profiles.items():
-        assert one is not None
+    for variant, one in found.profiles.items():
         rows.append([variant, *(f"{100 * share:.0f}" for share in one.share[10:100:10])])
         numbers += [
             {"variant": variant, "accuracy": t, "share": share, "low": low, "high": high}
@@ -145,7 +137,7 @@ def profiles_table(found: DataSets) -> Table | None:
                 one.thresholds, one.share, one.low, one.high, strict=True
             )
         ]
-    shown = [f"> {round(100 * t)} %" for t in THRESHOLDS[10:100:10]]
+    shown = [f"{round(100 * t)} %" for t in THRESHOLDS[10:100:10]]
     return Table(
         name=f"profiles-{found.slug}",
         header=["variant", *shown],

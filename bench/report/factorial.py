@@ -40,7 +40,9 @@ class Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class Factorial:
-    """The largest complete grid of a block, and its effects; none with a ``trouble``.
+    """The largest complete grid that two starts of a block span, and its effects.
+
+    With a ``trouble`` there are none.
 
     ``accuracy_GH`` are means; ``departures`` [G][H] say how far each row is from what start and
     meta-learning would add up to.

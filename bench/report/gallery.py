@@ -20,8 +20,9 @@ from bench.report.figures.forest import NO_VERDICT, forest_figures
 from bench.report.figures.learning import learning_figure
 from bench.report.figures.lookalikes import lookalike_figures
 from bench.report.figures.pairs import pairs_picture, ranks_picture
+from bench.report.figures.profiles import profiles_picture
 from bench.report.figures.speed import speed_figures
-from bench.report.figures.style import Picture
+from bench.report.figures.style import Picture, looks
 from bench.report.figures.weights import weights_figure
 from bench.statistics.interval import Interval
 from bench.statistics.verdict import holm
@@ -63,7 +64,7 @@ def gallery(found: Analysis) -> Gallery:
         ),
         effects=tuple(effects_figures([_view(one) for one in found.factorials if not one.trouble])),
         pairs=tuple(_matrix(one) for one in found.pairs),
-        data_sets=tuple(_ranks(found.data_sets)),
+        data_sets=(*_ranks(found.data_sets), *_profiles(found)),
         cost=tuple(cost_figures(results, blocks)),
         training=tuple(one for one in over_training if one),
         coverage=tuple(coverage_figures(results)),
@@ -110,6 +111,15 @@ def _matrix(found: AllPairs) -> Picture:
     title = found.block.title
     alt = f"Paired differences of all rows that saw the same labels: {title}"
     return pairs_picture(f"all-pairs-{found.block.slug}", alt, names, difference_VV, verdict_VV)
+
+
+def _profiles(found: Analysis) -> Iterator[Picture]:
+    """Draw performance profiles where there are enough data sets."""
+    look = looks(found.results)
+    for one in found.data_sets:
+        if one.profiles:
+            alt = f"Performance profiles: the share of runs above an accuracy, {one.title}"
+            yield profiles_picture(f"profiles-{one.slug}", alt, one.profiles, look)
 
 
 def _ranks(found: tuple[DataSets, ...]) -> Iterator[Picture]:

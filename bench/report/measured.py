@@ -1,13 +1,14 @@
 """What the audit's stages measured, as findings: of each data set, and of each row."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from bench.audits import Audit
 from bench.cell import Json
 from bench.dataset import SPLITS
 from bench.report import words
-from bench.report.comparison import is_transductive
 from bench.report.finding import Finding, place_of, titled
+from bench.report.marks import is_transductive
 from bench.report.results import Group, Results
 
 Manifest = Mapping[str, Json]
@@ -148,8 +149,14 @@ def _of_row(audit: Audit, manifest: Manifest, results: Results) -> Iterator[Find
         for one in results.groups
         if place_of(one) == (audit.variant, audit.data, audit.ways, audit.held_out)
     )
-    yield _transduction(group, manifest["transduction"], is_transductive(group, results.plan))
-    yield _naming(group, manifest["naming"])
+    rows = tuple(
+        place_of(one)  # whatever was held out
+        for one in results.groups
+        if (one.variant, one.data, one.ways) == (audit.variant, audit.data, audit.ways)
+    )
+    claimed = is_transductive(group, results.plan)
+    yield replace(_transduction(group, manifest["transduction"], claimed), rows=rows)
+    yield replace(_naming(group, manifest["naming"]), rows=rows)
 
 
 def _skipped(check: str, group: Group, reason: str) -> Finding:
@@ -179,7 +186,6 @@ def _transduction(group: Group, measured: Manifest, claimed: bool) -> Finding:
         found=found,
         outcome=outcomes.get((measured["dependent"], claimed), "passed"),  # type: ignore[arg-type]  # literals
         value=largest,
-        rows=(place_of(group),),
     )
 
 
@@ -204,5 +210,4 @@ def _naming(group: Group, measured: Manifest) -> Finding:
         found=found,
         outcome="passed" if measured["passed"] else "failed",
         value=measured["accuracy"],
-        rows=(place_of(group),),
     )

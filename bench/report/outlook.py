@@ -81,13 +81,13 @@ def _outlook(block: Block, group: Group, one: Comparison, results: Results) -> O
 
 def _seconds(group: Group, reference: Group, results: Results) -> float:
     """Return what one more seed of both rows costs, as the mean over the seeds that are there."""
-    keys = {
+    keys = dict.fromkeys(
         key
         for one in (*group.done, *reference.done)
         for part in one.parts or (one,)
         for key in part.cell.stages.values()
-    }
-    if not keys <= results.manifests.keys():
+    )  # in order: a set's would be another in each process, and so the last digit of the sum
+    if not keys.keys() <= results.manifests.keys():
         return NAN
     total = sum(float(results.manifests[key]["cost"]["seconds"]) for key in keys)
     return total / len(group.done)

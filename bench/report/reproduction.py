@@ -11,7 +11,8 @@ from typing import Literal, get_args
 from bench.cell import Json
 from bench.plan import Plan
 from bench.published import UNSTATED, Published, dashed
-from bench.report.comparison import Block, Row, is_transductive
+from bench.report.comparison import Block, Row
+from bench.report.marks import is_transductive
 from bench.report.results import Group
 from bench.statistics.interval import Interval
 

@@ -10,12 +10,16 @@ from bench.report.answer import sentences
 from bench.report.comparison import Block, is_floor
 from bench.report.data_sets import DataSets
 from bench.report.guessed import guessed_table
+from bench.report.speed import of_blocks
 from bench.report.tables import Table, accuracy_table, across_table, cost_table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One setting's part of the report; ``in_files`` are tables that stand in files alone."""
+    """One setting's part of the report; ``in_files`` are tables that stand in files alone.
+
+    ``of_one_task``: it is about a held-out task that is part of a mean.
+    """
 
     title: str
     sentences: Sequence[str]
@@ -32,6 +36,7 @@ class Section:
     effects: Table | None = None
     no_effects: str = ""
     wins: Table | None = None
+    of_one_task: bool = False
     in_files: Sequence[Table] = field(default_factory=tuple)
 
     @property
@@ -69,7 +74,7 @@ def _section(block: Block, found: Analysis) -> Section:
     grid = next((one for one in found.factorials if one.block is block), None)
     every = next((one for one in found.pairs if one.block is block), None)
     effects = grid is not None and not grid.trouble
-    said = sentences(block, margin)
+    said, main = sentences(block, margin), of_blocks(found.blocks)
     return Section(
         title=block.title,
         sentences=[*said, *(factorial_text.sentences(grid) if grid else [])],
@@ -87,6 +92,7 @@ def _section(block: Block, found: Analysis) -> Section:
         no_effects=words.escape(grid.trouble) if grid else "",
         wins=wins_table(every) if every else None,
         in_files=(pairs_table(every),) if every else (),
+        of_one_task=bool(block.held_out) and all(one is not block for one in main),
     )
 
 

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from bench.statistics.interval import Interval
 
 NONE = "-"  # an empty cell of a table
+ONE_MODEL = " (one model)"  # after an interval that says nothing of other seeds
 
 
 def percent(interval: Interval) -> str:
     """Return ``52.1 [50.2, 54.0]``, an accuracy in per cent; one seed is called one model."""
     words = _triple((interval.mean, interval.low, interval.high), sign="")
-    return f"{words} (one model)" if interval.one_model else words
+    return f"{words}{ONE_MODEL}" if interval.one_model else words
 
 
 def points(interval: Interval) -> str:
     """Return ``+1.9 [1.7, 2.1]``, a difference in points; one seed is called one model."""
     words = _triple((interval.mean, interval.low, interval.high), sign="+")
-    return f"{words} (one model)" if interval.one_model else words
+    return f"{words}{ONE_MODEL}" if interval.one_model else words
 
 
 def nats(interval: Interval) -> str:
@@ -33,7 +34,7 @@ def nats_more(interval: Interval) -> str:
 def _three_decimals(interval: Interval, sign: str) -> str:
     mean, low, high = (_rounded(one, 3) for one in (interval.mean, interval.low, interval.high))
     words = f"{mean:{sign}.3f} [{low:.3f}, {high:.3f}]"
-    return f"{words} (one model)" if interval.one_model else words
+    return f"{words}{ONE_MODEL}" if interval.one_model else words
 
 
 def p_value(p: float | None) -> str:

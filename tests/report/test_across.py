@@ -250,3 +250,23 @@ def test_fewer_seeds_than_were_shown_are_marked(synthetic: Make, tmp_path: Path)
 
     assert set(fewer.values()) == {"chosen after looking: a report had shown seeds 0-4"}
     assert json.loads((tmp_path / "looks.json").read_text())
+
+
+def test_a_baseline_and_its_floor_are_judged_once(synthetic: Make) -> None:
+    """What the floor's family says of the baseline is what the floor's own row says, turned."""
+    close = Method(label="rotation + none", mean=0.61, pretext="rotation")
+    settings = {"baseline": {"train": "none + protonet", "none": "simclr + none"}}
+    bench = synthetic(methods=(*METHODS, close), settings=settings, shots=(1,))
+    (block,) = blocks(results_of(bench))
+    rows = {row.group.variant: row for row in block.rows}
+
+    floor, baseline = rows["random_init"].baseline, rows["simclr + none"].floor
+    other = rows["rotation + none"].baseline
+
+    assert floor is not None
+    assert baseline is not None
+    assert other is not None
+    assert other.difference is not None
+    assert (floor.verdict, baseline.verdict) == ("worse", "better")
+    assert (floor.reference, floor.p_holm) == ("simclr + none", baseline.p_holm)
+    assert other.p_holm == other.difference.p  # alone in the baseline's family

@@ -193,7 +193,7 @@ def test_a_report_cites_exactly_what_it_uses(synthetic: Make) -> None:
 
     assert [entry.key for entry in found] == [
         *("bouthillier2021accounting", "finn2017maml", "holm1979simple"),
-        *("lafargue2024oops", "snell2017prototypical"),
+        *("lafargue2024oops", "schuirmann1987comparison", "snell2017prototypical"),
     ]
     assert found[1].text == bibliography.entries()["arxiv:1703.03400"].text
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from bench.report.tables import cost_table
 from bench.report.text import write_text
 from bench.report.write import content_hash, is_current, write_report
 from bench.store import Store
+from tests.report.conftest import METHODS, Method
 
 Make = Callable[..., Any]
 BROKEN = frozenset({("simclr + maml", 5, 1)})
@@ -448,3 +450,33 @@ def _rewrite(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     new = hashlib.sha256(path.read_bytes()).hexdigest()
     sums.write_text(sums.read_text().replace(old, new))
+
+
+def test_reports_are_equal_from_one_process_to_another(synthetic: Make, tmp_path: Path) -> None:
+    """No number hangs on the order of a set, which another hash seed changes."""
+    close = Method(label="rival", mean=0.702, meta="reptile", labels="train")
+    plan, store = synthetic(methods=(*METHODS, close)).build()
+    for number, (key, spec) in enumerate(plan.stages.items(), 1):  # a sum of thirds rounds
+        cost = store.manifest(spec.kind, key)["cost"] | {"seconds": number / 3}
+        _rewrite(store.folder(spec.kind, key), cost=cost)
+    (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
+    script = f"""
+import json, sys
+from pathlib import Path
+from bench.plan import Plan
+from bench.report import gallery, write
+from bench.store import Store
+write.gallery = lambda _: gallery.Gallery()
+plan = Plan.from_json(json.loads(Path({str(tmp_path / "plan.json")!r}).read_text()))
+store = Store(Path({str(tmp_path / "results")!r}))
+write.write_report(plan, store, Path({str(tmp_path)!r}) / sys.argv[1])
+"""
+    for seed in ("1", "2"):
+        command = [sys.executable, "-c", script, seed]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed})
+
+    first, second = (tmp_path / seed / plan.name for seed in ("1", "2"))
+    names = sorted(path.name for path in first.iterdir())
+    assert names == sorted(path.name for path in second.iterdir())
+    assert "outlook.csv" in names
+    assert [n for n in names if (first / n).read_bytes() != (second / n).read_bytes()] == []

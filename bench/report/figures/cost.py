@@ -211,8 +211,30 @@ def _front_line(
             linewidth=1.2,
             zorder=2,
         )
-    for variant, right, up in zip(best, x, y, strict=True):
-        _numbered(axis, right, up, number[variant])
+    for right, up, shown in _joined(axis, x, y, [number[variant] for variant in best]):
+        _numbered(axis, right, up, shown)
+
+
+def _joined(
+    axis: Axes, x: Sequence[float], y: Sequence[float], numbers: Sequence[str]
+) -> list[tuple[float, float, str]]:
+    """Print the numbers of rows that lie beside each other as one, at the first of them."""
+    found: list[tuple[float, float, str]] = []
+    for right, up, number in zip(x, y, numbers, strict=True):
+        if found and _near(axis, found[-1], (right, up)):
+            found[-1] = (*found[-1][:2], f"{found[-1][2]}, {number}")
+        else:
+            found.append((right, up, number))
+    return found
+
+
+def _near(axis: Axes, one: tuple[float, float, str], other: tuple[float, float]) -> bool:
+    """Whether two numbers would overlap, by their places in the panel."""
+    (left, low), (right, high) = (
+        axis.transAxes.inverted().transform(axis.transData.transform(place))
+        for place in (one[:2], other)
+    )
+    return bool(abs(right - left) < 0.08 and abs(high - low) < 0.09)
 
 
 def _numbered(axis: Axes, x: float, y: float, number: str) -> None:

@@ -140,6 +140,6 @@ def _main(axis: Axes, view: FactorialView, lines: Lines) -> None:
             if effect is not None:
                 y = lines.place[f"{factor}: {level}"]
                 difference(axis, y, effect, verdict)
-                texts[y] = words.points(effect).removesuffix(" (one model)")
+                texts[y] = words.points(effect).removesuffix(words.ONE_MODEL)
     beside([axis], axis, texts)
     axis.set(title="main effects", xlabel="difference from the reference level (points)")

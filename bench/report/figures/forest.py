@@ -139,4 +139,4 @@ def _cut(difference: Interval) -> tuple[float, float, float]:
 
 
 def _words(one: Comparison) -> str:
-    return words.points(one.difference).removesuffix(" (one model)") if one.difference else ""
+    return words.points(one.difference).removesuffix(words.ONE_MODEL) if one.difference else ""

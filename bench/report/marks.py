@@ -1,0 +1,62 @@
+"""What sets a row apart beside its method: norm, budget, and how its weights were selected."""
+
+from bench.cell import ROLES
+from bench.plan import Plan
+from bench.report.results import Group
+
+
+def is_transductive(group: Group, plan: Plan) -> bool:
+    """Whether a prediction depends on the other queries: by their statistics, or by the method."""
+    claims = plan.cards.get(f"meta/{group.first.meta}", {}).get("claims", {})
+    return group.first.norm == "transductive" or bool(claims.get("transductive"))
+
+
+def marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
+    """Say what sets a row apart beside the method: norm, budget, and how weights were selected."""
+    found = []
+    if is_transductive(group, plan):
+        found.append("transductive: what it says of a query depends on the other queries")
+    elif group.first.params.get("norm.trained") == "transductive":
+        found.append("weights of transductive training, tested inductively")
+    if baseline is not None and baseline.first.norm != group.first.norm:
+        found.append(f"norm {group.first.norm}, its baseline {baseline.first.norm}")
+    if group.first.init == "checkpoint":
+        found.append("weights from one file: its seeds say nothing of other trainings of these")
+    if baseline is not None and _other_budget(group, baseline):
+        found.append("a budget of its own, not its baseline's")
+    return tuple(found + _selection(group) + _diverged(group))
+
+
+def _other_budget(group: Group, baseline: Group) -> bool:
+    """Whether a phase of training that both rows have was given more or less in one of them."""
+    own, usual = group.first.params, baseline.first.params
+    names = [f"{role}.budget" for role in ROLES]
+    return any(name in own and name in usual and own[name] != usual[name] for name in names)
+
+
+def _selection(group: Group) -> list[str]:
+    """Say by which rule the weights were selected, and at which steps; nothing of the last ones."""
+    rule = group.first.params.get("selection", "last")
+    if rule == "last":
+        return []
+    oracle = ": an oracle, it saw validation labels" if rule == "label_val" else ""
+    steps = [  # the last snapshot is that of the last step
+        f"{stage['metrics']['selected_step']} of {stage['snapshots']['steps'][-1]}"
+        for one in group.done
+        if not one.parts  # of a mean each task's training has its own
+        for stage in one.trained.values()
+        if "selected_step" in stage["metrics"]
+    ]
+    shown = f" (steps {', '.join(steps)})" if steps else ""
+    return [f"weights selected by {rule}{oracle}{shown}"]
+
+
+def _diverged(group: Group) -> list[str]:
+    """Say which candidates of a search it did not choose among."""
+    passed = [
+        f"{stage['candidates'][number]['name']} (number {number}, seed {one.cell.seed})"
+        for one in group.done
+        for stage in one.trained.values()
+        for number in stage.get("diverged", ())
+    ]
+    return [f"candidates that diverged, passed over: {', '.join(passed)}"] if passed else []
