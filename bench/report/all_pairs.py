@@ -1,6 +1,7 @@
 """Every row of a setting against every other: the matrix, and how often each wins.
 
-Verdicts stand within a class of labels, all pairs of which are one family of p-values.
+Verdicts stand within a class of labels, all pairs of which are one family of p-values; those of
+rows that have no mean yet count in its size, so that finishing them makes no verdict weaker.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ import pandas as pd
 
 from bench.report import words
 from bench.report.comparison import Block, Comparison, compare, judge, opposite
+from bench.report.looks import judged
 from bench.report.results import Group
 from bench.report.tables import Table, comparison_columns
 from bench.statistics.verdict import Verdict
@@ -33,6 +35,19 @@ class AllPairs:
             one.verdict == verdict for (own, _), one in self.compared.items() if own == variant
         )
 
+    def shown(self, variant: str) -> str:
+        """Name a variant, with the sign of a row that has marks."""
+        row = next(row for row in self.block.rows if row.group.variant == variant)
+        return f"{variant} (!)" if row.marks else variant
+
+    def extended(self, variant: str) -> int:
+        """Count its verdicts on seeds that came, or were chosen, after a look."""
+        return sum(
+            bool(one.verdict and one.looked_at)
+            for (own, _), one in self.compared.items()
+            if own == variant
+        )
+
 
 def all_pairs(block: Block, margin: float) -> AllPairs | None:
     """Compare all rows that have a mean; None where they are fewer than three."""
@@ -40,17 +55,19 @@ def all_pairs(block: Block, margin: float) -> AllPairs | None:
     if len(groups) < LEAST:
         return None
     groups.sort(key=lambda group: -float(group.accuracy().mean()))
+    lacking = [row.group for row in block.rows if not row.accuracy]
     compared: dict[tuple[str, str], Comparison] = {}
     families: dict[str, list[tuple[Group, Group]]] = {}
-    for one, other in combinations(groups, 2):
+    for one, other in combinations([*groups, *lacking], 2):
         if one.first.labels == other.first.labels:
             families.setdefault(one.first.labels, []).append((one, other))
-        else:
+        elif not (one.trouble or other.trouble):
             _note(compared, one, other, compare(one, other))
     for pairs in families.values():
         found = judge([compare(one, other) for one, other in pairs], margin)
         for (one, other), comparison in zip(pairs, found, strict=True):
-            _note(compared, one, other, comparison)
+            if not (one.trouble or other.trouble):
+                _note(compared, one, other, comparison)
     return AllPairs(
         block=block,
         variants=tuple(group.variant for group in groups),
@@ -72,15 +89,21 @@ def wins_table(found: AllPairs) -> Table:
     numbers = [
         {"variant": variant, "labels": found.labels[variant]}
         | {kind: found.count(variant, kind) for kind in kinds}
+        | {"after_looking": found.extended(variant)}
         for variant in found.variants
     ]
     header = ["variant", "labels", "wins", "equivalent", "undecided", "losses"]
+    late = any(row["after_looking"] for row in numbers)
+    columns = [*list(numbers[0])[1:-1], *(["after_looking"] * late)]
     return Table(
         name=f"wins-{found.block.slug}",
-        header=header,
-        rows=[[str(value) for value in row.values()] for row in numbers],
+        header=[*header, *(["of these after looking"] * late)],
+        rows=[
+            [found.shown(str(row["variant"])), *(str(row[column]) for column in columns)]
+            for row in numbers
+        ],
         frame=pd.DataFrame(numbers),
-        right=(2, 3, 4, 5),
+        right=(2, 3, 4, 5, *([6] * late)),
     )
 
 
@@ -92,10 +115,10 @@ def pairs_table(found: AllPairs) -> Table:
     ]
     rows = [
         [
-            own,
-            one.reference,
+            found.shown(own),
+            found.shown(one.reference),
             words.points(one.difference) if one.difference else one.trouble,
-            one.verdict or "other labels",
+            judged(one.verdict, one.looked_at) or "other labels",
         ]
         for own, one in pairs
     ]

@@ -1,21 +1,20 @@
 """All that a report says about results, computed once: comparisons, effects, pairs, audit."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench.report.all_pairs import AllPairs, all_pairs
 from bench.report.audit import Audit, audit, marked
 from bench.report.comparison import Block, blocks
 from bench.report.data_sets import DataSets, data_sets
 from bench.report.factorial import Factorial, factorial
-from bench.report.looks import Looks, row_name, standing
-from bench.report.results import Group, Results
+from bench.report.looks import row_name
+from bench.report.results import Results
 from bench.report.speed import of_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """``blocks`` carry the marks of the audit and of looks; the rest is of the main ones alone.
+    """``blocks`` carry the marks of the audit; the rest is of the main ones alone.
 
     Main blocks are the settings of a suite; of held-out tasks their mean, where there is one.
     """
@@ -32,7 +31,7 @@ def analyse(results: Results) -> Analysis:
     """Compare, audit and mark all rows of some results."""
     plan, compared = results.plan, blocks(results)
     audited = audit(results, compared)
-    shown = _looked_at(marked(compared, audited), results.extras.get("looks") or {})
+    shown = marked(compared, audited)
     main = [block for block in shown if not block.held_out] + of_blocks(shown)
     effects = [factorial(block, plan) for block in main]
     pairs = [all_pairs(block, float(plan.settings["margin"])) for block in main]
@@ -44,26 +43,6 @@ def analyse(results: Results) -> Analysis:
         pairs=tuple(one for one in pairs if one),
         data_sets=data_sets(shown),
     )
-
-
-def _looked_at(shown: Sequence[Block], looks: Looks) -> tuple[Block, ...]:
-    """Say of each row how its seeds stand to those that earlier reports had shown."""
-    return tuple(
-        replace(
-            block,
-            rows=tuple(
-                replace(row, looked_at=_looked_at_row(row.group, looks)) for row in block.rows
-            ),
-        )
-        for block in shown
-    )
-
-
-def _looked_at_row(group: Group, looks: Looks) -> str:
-    """Say it of one row; of a mean over tasks, by any of them."""
-    cells = [part.cell for part in group.results[0].parts] or [group.first]
-    told = (standing(group.seeds(), looks.get(row_name(cell), ())) for cell in cells)
-    return next((one for one in told if one), "")
 
 
 def whole_rows(results: Results) -> dict[str, list[int]]:

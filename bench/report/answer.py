@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bench.report import words
 from bench.report.comparison import Block, Comparison, Row, is_floor
+from bench.report.finding import failed
 
 SAW = {
     "none": "saw no labels",
@@ -17,25 +18,41 @@ def overall(blocks: Sequence[Block]) -> list[str]:
     if len(blocks) < 2 or not all(_judged(block) for block in blocks):
         return []
     always = _in_all(blocks, "better")
-    if not always and one_seed(blocks):
+    if not always and all(one_seed([block], every=True) for block in blocks):
         return ["With one seed nothing is told of other trainings: every verdict is undecided."]
     if not always:
-        return ["No variant is better than the random-init floor in every setting."]
+        lacks = any(row.group.trouble for block in blocks for row in block.rows)
+        of = "No variant that is complete" if lacks else "No variant"
+        return [f"{of} is better than the random-init floor in every setting."]
     be = "is" if len(always) == 1 else "are"
-    names = words.listing([words.escape(name) for name in always])
+    names = words.listing([_remarked(name, rows) for name, rows in always.items()])
     return [f"In every setting {names} {be} better than the random-init floor."]
+
+
+def _remarked(name: str, rows: Sequence[Row]) -> str:
+    """Name a variant, and what its verdicts against the floor have to be read with."""
+    marks = dict.fromkeys(mark for row in rows for mark in _remarks(row, row.floor))
+    return f"{words.escape(name)} ({', '.join(marks)})" if marks else words.escape(name)
+
+
+def _remarks(row: Row, one: Comparison | None) -> list[str]:
+    """Return what to say beside a verdict: whether seeds came after a look, or an audit failed."""
+    looked_at = one.looked_at.partition(":")[0] if one else ""
+    return [*([looked_at] if looked_at else []), *(["audit failed"] * failed(row.marks))]
 
 
 def _judged(block: Block) -> bool:
     return any(row.floor is not None and row.floor.verdict for row in block.rows)
 
 
-def _in_all(blocks: Sequence[Block], verdict: str) -> list[str]:
+def _in_all(blocks: Sequence[Block], verdict: str) -> dict[str, list[Row]]:
+    """Return the rows of each variant that has this verdict against the floor in every block."""
     found = [
-        {row.group.variant: None for row in b.rows if row.floor and row.floor.verdict == verdict}
+        {row.group.variant: row for row in b.rows if row.floor and row.floor.verdict == verdict}
         for b in blocks
     ]
-    return [name for name in found[0] if all(name in one for one in found)]
+    every = [name for name in found[0] if all(name in one for one in found)]
+    return {name: [one[name] for one in found] for name in every}
 
 
 def sentences(block: Block, margin: float) -> list[str]:
@@ -60,8 +77,12 @@ def _leaders(block: Block) -> list[str]:
         rows = [row for row in block.rows if row.group.first.labels == labels]
         best = next((row for row in rows if row.accuracy), None)
         if best is not None and best.accuracy is not None:
-            name, accuracy = words.escape(best.group.variant), words.percent(best.accuracy)
-            among = f"the variants that {SAW[labels]} (no verdict by itself)"
+            whole = "complete " if any(row.accuracy is None for row in rows) else ""
+            alike = [r for r in rows if r.accuracy and r.accuracy.mean == best.accuracy.mean]
+            name = words.listing([words.escape(row.group.variant) for row in alike])
+            caution = ", audit failed" if any(failed(row.marks) for row in alike) else ""
+            among = f"the {whole}variants that {SAW[labels]} (no verdict by itself{caution})"
+            accuracy = words.percent(best.accuracy)
             said.append(f"Highest mean accuracy in % of {among}: {name}, {accuracy}.")
     return said
 
@@ -88,8 +109,9 @@ def _verdicts(
             be = "is" if len(names) == 1 else "are"
             said.append(f"{words.listing(names)} {be} **{phrase}**.")
     undecided = _named(compared, "undecided")
-    if undecided and one_seed([block]):
-        told = "; ".join(undecided)
+    alone = all(c.difference.one_model for _, c in compared if c.difference)
+    if undecided and alone:
+        told = "; ".join(one.replace(words.ONE_MODEL, "") for one in undecided)
         said.append(f"**With one seed undecided**, minus {reference}, of these models: {told}.")
     elif undecided:
         told = f"**cannot be told apart from {reference}** with these seeds (undecided)"
@@ -99,9 +121,8 @@ def _verdicts(
 
 def _named(compared: Sequence[tuple[Row, Comparison]], verdict: str) -> list[str]:
     return [
-        f"{words.escape(row.group.variant)} ("
-        f"{words.points(one.difference).removesuffix(words.ONE_MODEL)}"
-        f"{', extended after looking' if row.looked_at else ''})"
+        f"{words.escape(row.group.variant)} "
+        f"({', '.join([words.points(one.difference), *_remarks(row, one)])})"
         for row, one in compared
         if one.verdict == verdict and one.difference is not None
     ]
@@ -116,6 +137,7 @@ def _incomplete(block: Block) -> list[str]:
     return [f"Nothing is said of {words.listing(v)}: {why}." for why, v in reasons.items()]
 
 
-def one_seed(blocks: Sequence[Block]) -> bool:
-    """Whether some interval speaks of one model alone."""
-    return any(row.accuracy.one_model for b in blocks for row in b.rows if row.accuracy)
+def one_seed(blocks: Sequence[Block], *, every: bool = False) -> bool:
+    """Whether some interval, or every one, speaks of one model alone."""
+    found = [row.accuracy.one_model for b in blocks for row in b.rows if row.accuracy]
+    return all(found) if every else any(found)

@@ -8,7 +8,7 @@ import pandas as pd
 from bench.report import words
 from bench.report.comparison import Block, Row
 from bench.report.fairness import of_results
-from bench.report.finding import Finding, Place, folded
+from bench.report.finding import FAILED, Finding, Place, folded
 from bench.report.measured import of_stages, undone
 from bench.report.results import Results
 from bench.report.tables import Table
@@ -59,7 +59,7 @@ def _marks(findings: Sequence[Finding]) -> dict[Place, list[str]]:
     marks: dict[Place, list[str]] = {}
     for one in (finding for finding in findings if finding.outcome == "failed"):
         for place in one.rows:
-            mark = f"**audit failed**: {one.check}: {words.escape(one.found)}"
+            mark = f"{FAILED}: {one.check}: {words.escape(one.found)}"
             marks.setdefault(place, []).append(mark)
     return marks
 

@@ -33,6 +33,7 @@ class Comparison:
     """A paired difference from ``reference``; ``trouble`` says why there is none.
 
     ``verdict`` and ``p_holm`` stay None where only the difference is shown (other labels).
+    ``looked_at`` says it of the first of the two rows whose seeds came after a report on it.
     """
 
     reference: str
@@ -42,14 +43,12 @@ class Comparison:
     sign_flip: float | None = None
     p_holm: float | None = None
     verdict: Verdict | None = None
+    looked_at: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One variant in one setting. ``baseline`` is None for the baseline itself, or without one.
-
-    ``looked_at`` says how its seeds stand to those that earlier reports had shown; empty if fresh.
-    """
+    """One variant in one setting. ``baseline`` is None for the baseline itself, or without one."""
 
     group: Group
     accuracy: Interval | None
@@ -58,7 +57,6 @@ class Row:
     floor: Comparison | None
     is_baseline: bool
     marks: tuple[str, ...] = ()
-    looked_at: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +122,7 @@ def compare(group: Group, reference: Group, of: Measure = headline) -> Compariso
         difference=paired_difference(a_SE, b_SE),
         parts=variances(a_SE - b_SE) if len(seeds) > 1 else None,
         sign_flip=sign_flip((a_SE - b_SE).mean(1)),
+        looked_at=group.looked_at or reference.looked_at,
     )
 
 
@@ -138,12 +137,12 @@ def _trouble(group: Group, reference: Group, seeds: frozenset[int]) -> str:
 
 
 def judge(family: Sequence[Comparison], margin: float) -> list[Comparison]:
-    """Give verdicts to one declared family; a missing p counts in its size as 1."""
+    """Give verdicts to one declared family; a missing p counts in its size as 1, and stays so."""
     p = [1.0 if c.difference is None or c.difference.p is None else c.difference.p for c in family]
     return [
-        one
-        if one.difference is None
-        else replace(one, p_holm=q, verdict=verdict(one.difference, q, margin))
+        replace(one, p_holm=q if d.p is not None else None, verdict=verdict(d, q, margin))
+        if (d := one.difference) is not None
+        else one
         for one, q in zip(family, holm(p), strict=True)
     ]
 

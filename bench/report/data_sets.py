@@ -7,7 +7,7 @@ Shapes: V rows, S seeds, B data sets.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,7 +30,8 @@ THRESHOLDS = np.linspace(0, 1, 101)  # of accuracy, for performance profiles
 class Everywhere:
     """A row against one reference on every data set, in the order of the blocks.
 
-    ``mean`` and ``tally`` are None where it is not whole on each of them.
+    ``mean`` and ``tally`` are None where it is not whole on each of them, the tally also where no
+    verdict is due, since the two saw other labels. ``marked``: the row has marks on some set.
     """
 
     variant: str
@@ -39,13 +40,15 @@ class Everywhere:
     compared: tuple[Comparison | None, ...]
     mean: BlockMean | None
     tally: Tally | None
+    marked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSets:
     """One number of ways and shots over all its data sets.
 
-    ``scores`` maps each row that is whole on every one to its accuracies [S, B], the best first.
+    ``scores`` maps each row that is whole on every one to its accuracies [S, B], the best first;
+    ``labels`` names the class of labels of each of these.
     """
 
     ways: int
@@ -53,6 +56,7 @@ class DataSets:
     blocks: tuple[Block, ...]
     rows: tuple[Everywhere, ...]
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -76,11 +80,29 @@ class DataSets:
         return {name: one for name, one in found.items() if one is not None}
 
     @cached_property
-    def ranking(self) -> CriticalDifference | None:
-        """Ranks and cliques; None where no difference of two rows is attainable."""
-        if len(self.scores) < 2:
-            return None
-        return critical_difference(np.stack([one_SB.mean(0) for one_SB in self.scores.values()]))
+    def rankings(self) -> tuple["Ranking", ...]:
+        """Ranks of each class of labels: to tell rows apart is a verdict, due within one alone."""
+        classes: dict[str, list[str]] = {}
+        for variant in self.scores:
+            classes.setdefault(self.labels[variant], []).append(variant)
+        return tuple(
+            Ranking(
+                labels=labels,
+                variants=tuple(rows),
+                found=critical_difference(np.stack([self.scores[one].mean(0) for one in rows])),
+            )
+            for labels, rows in classes.items()
+            if len(rows) > 1
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Rows of one class of labels over data sets; None where no difference is attainable."""
+
+    labels: str
+    variants: tuple[str, ...]
+    found: CriticalDifference | None
 
 
 def data_sets(blocks: Sequence[Block]) -> tuple[DataSets, ...]:
@@ -95,7 +117,8 @@ def data_sets(blocks: Sequence[Block]) -> tuple[DataSets, ...]:
             shots=shots,
             blocks=tuple(own),
             rows=(*_rows(own, _baseline), *_rows(own, _floor)),
-            scores=_scores(own),
+            scores=(scores := _scores(own)),
+            labels={name: _by_variant(own[0])[name].group.first.labels for name in scores},
         )
         for (ways, shots), own in found.items()
         if len(own) > 1
@@ -126,7 +149,10 @@ def _rows(
                 rows.setdefault((row.group.variant, one.reference), row.group.first.labels)
     named = [_by_variant(block) for block in blocks]
     return tuple(
-        _everywhere(variant, labels, reference, [_compared(one, variant, of) for one in named])
+        replace(
+            _everywhere(variant, labels, reference, [_compared(one, variant, of) for one in named]),
+            marked=any(variant in one and one[variant].marks for one in named),
+        )
         for (variant, reference), labels in rows.items()
         if not (of is _floor and _is_baseline(blocks, reference, labels))
     )
@@ -153,6 +179,7 @@ def _everywhere(
         if one is not None and one.reference == reference and one.difference is not None
     ]
     is_whole = len(whole) == len(compared)
+    verdicts = [one.verdict for one in whole if one.verdict]
     means = np.array([one.difference.mean for one in whole if one.difference])
     return Everywhere(
         variant=variant,
@@ -160,7 +187,7 @@ def _everywhere(
         reference=reference,
         compared=tuple(compared),
         mean=mean_difference(means) if is_whole else None,
-        tally=win_tie_loss(one.verdict or "undecided" for one in whole) if is_whole else None,
+        tally=win_tie_loss(verdicts) if is_whole and len(verdicts) == len(whole) else None,
     )
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from bench.report import words
 from bench.report.data_sets import THRESHOLDS, DataSets, Everywhere
+from bench.report.looks import judged
 from bench.report.tables import NAN, Table
 from bench.statistics.aggregate import FEWEST_BLOCKS, interquartile_mean
 
@@ -15,7 +16,7 @@ def differences_table(found: DataSets) -> Table:
     names = [block.data for block in found.blocks]
     header = ["variant", "labels", "minus", *names, "mean", "wins / ties / losses"]
     rows = [
-        [one.variant, one.labels, one.reference, *_each(one), _mean(one), _tally(one)]
+        [_shown(one), one.labels, one.reference, *_each(one), _mean(one), _tally(one)]
         for one in found.rows
     ]
     return Table(
@@ -25,6 +26,10 @@ def differences_table(found: DataSets) -> Table:
         frame=pd.DataFrame([_numbers(one, names) for one in found.rows]),
         right=tuple(range(3, len(header))),
     )
+
+
+def _shown(one: Everywhere) -> str:
+    return f"{one.variant} (!)" if one.marked else one.variant
 
 
 def _each(one: Everywhere) -> list[str]:
@@ -48,7 +53,10 @@ def _mean(one: Everywhere) -> str:
 
 
 def _tally(one: Everywhere) -> str:
-    return f"{one.tally.win} / {one.tally.tie} / {one.tally.loss}" if one.tally else words.NONE
+    if one.tally is None:
+        return words.NONE
+    looked_at = next((c.looked_at for c in one.compared if c and c.looked_at), "")
+    return judged(f"{one.tally.win} / {one.tally.tie} / {one.tally.loss}", looked_at)
 
 
 def _numbers(one: Everywhere, names: Sequence[str]) -> dict[str, object]:
@@ -68,24 +76,32 @@ def _numbers(one: Everywhere, names: Sequence[str]) -> dict[str, object]:
         "wins": tally.win if tally else NAN,
         "ties": tally.tie if tally else NAN,
         "losses": tally.loss if tally else NAN,
+        "looked_at": next((c.looked_at for c in one.compared if c and c.looked_at), ""),
     }
 
 
 def ranks_note(found: DataSets) -> str:
     """Say what the ranks show, or why there is no critical-difference diagram."""
-    if found.ranking is not None:
+    if not found.rankings:
         return (
-            "Mean ranks; a bar joins rows that exact Wilcoxon tests with Holm's adjustment do not "
-            "tell apart."
+            "Critical-difference diagram: fewer than two rows of one class of labels are whole on "
+            "every data set."
         )
-    rows, sets = len(found.scores), len(found.blocks)
-    pairs = rows * (rows - 1) // 2
-    if not pairs:
-        return "Critical-difference diagram: fewer than two rows are whole on every data set."
-    return (
-        f"Critical-difference diagram: not attainable. With {sets} data sets the smallest p there "
-        f"is, 2^(1-{sets}), exceeds .05 / {pairs} pairs."
-    )
+    said, sets = [], len(found.blocks)
+    if any(one.found for one in found.rankings):
+        said.append(
+            "Mean ranks among the rows that saw the same labels; a bar joins those that exact "
+            "Wilcoxon tests with Holm's adjustment do not tell apart."
+        )
+    for one in found.rankings:
+        pairs = len(one.variants) * (len(one.variants) - 1) // 2
+        if one.found is None:
+            said.append(
+                f"Critical-difference diagram (labels: {one.labels}): not attainable. With {sets} "
+                f"data sets the smallest p there is, 2^(1-{sets}), exceeds .05 / {pairs} "
+                f"pair{'s' * (pairs > 1)}."
+            )
+    return " ".join(said)
 
 
 def aggregates_table(found: DataSets) -> Table | None:

@@ -16,6 +16,7 @@ import numpy as np
 from bench.cell import Cell, Json, digest
 from bench.plan import Plan
 from bench.report.comparison import Block, Comparison, judge
+from bench.report.finding import failed
 from bench.report.results import Group
 from bench.statistics.contrast import departure, interaction, main_effect
 from bench.statistics.interval import Interval, crossed_interval
@@ -28,11 +29,13 @@ LEARNING = ("meta.", "tasks.", "task.", "auxiliary.", "metatrain.", "selection",
 class Effect:
     """A contrast of rows, in accuracy: ``level`` instead of what ``compared`` names as reference.
 
-    It has no verdict where rows that saw different labels are set against each other.
+    It has no verdict where rows that saw different labels are set against each other. ``marked``:
+    an audit of one of its rows failed, or those of the level have other marks than the others.
     """
 
     level: str
     compared: Comparison
+    marked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,17 +165,30 @@ def _trouble(grid: Sequence[Sequence[Group]]) -> str:
     return ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """A row in its place in the grid, with its marks."""
+
+    group: Group
+    marks: tuple[str, ...]
+
+    @property
+    def labels(self) -> str:
+        return self.group.first.labels
+
+
 def _with_effects(named: Factorial, grid: Sequence[Sequence[Group]], margin: float) -> Factorial:
     a_GHSE = np.array([[group.accuracy() for group in row] for row in grid])
-    labels = [[group.first.labels for group in row] for row in grid]
-    turned = [list(column) for column in zip(*labels, strict=True)]
+    marks = {row.group.variant: row.marks for row in named.block.rows}
+    places = [[_Place(group=one, marks=marks[one.variant]) for one in row] for row in grid]
+    turned = [list(column) for column in zip(*places, strict=True)]
     g, h = named.reference
     return replace(
         named,
         accuracy_GH=a_GHSE.mean((2, 3)),
-        of_start=_mains(a_GHSE, named.starts, g, labels, margin),
+        of_start=_mains(a_GHSE, named.starts, g, places, margin),
         of_learning=_mains(a_GHSE.swapaxes(0, 1), named.learnings, h, turned, margin),
-        interactions=_judged(list(_interactions(a_GHSE, named, labels)), margin),
+        interactions=_judged(list(_interactions(a_GHSE, named, places)), margin),
         departures=tuple(
             tuple(crossed_interval(c_SE) for c_SE in row) for row in departure(a_GHSE)
         ),
@@ -183,14 +199,18 @@ def _mains(
     a_GHSE: np.ndarray,
     names: Sequence[str],
     reference: int,
-    labels: Sequence[Sequence[str]],
+    places: Sequence[Sequence[_Place]],
     margin: float,
 ) -> tuple[Effect, ...]:
     """Return the mean difference of each level from the reference, over the other factor."""
     found = [
         (
-            _effect(name, names[reference], main_effect(a_GHSE, level, reference)),
-            labels[level] == labels[reference],
+            _effect(
+                (name, names[reference]),
+                main_effect(a_GHSE, level, reference),
+                (places[level], places[reference]),
+            ),
+            _fair(places[level], places[reference]),
         )
         for level, name in enumerate(names)
         if level != reference
@@ -198,13 +218,30 @@ def _mains(
     return _judged(found, margin)
 
 
-def _effect(level: str, reference: str, c_SE: np.ndarray) -> Effect:
-    difference = crossed_interval(c_SE)
-    return Effect(level=level, compared=Comparison(reference=reference, difference=difference))
+def _fair(own: Sequence[_Place], others: Sequence[_Place]) -> bool:
+    return [one.labels for one in own] == [one.labels for one in others]
+
+
+def _effect(
+    names: tuple[str, str],
+    c_SE: np.ndarray,
+    sides: tuple[Sequence[_Place], Sequence[_Place]],
+) -> Effect:
+    """Return a contrast of a level and the reference; ``sides`` are their rows, in one order."""
+    (level, reference), (own, others) = names, sides
+    every = [*own, *others]
+    unlike = [one.marks for one in own] != [one.marks for one in others]
+    compared = Comparison(
+        reference=reference,
+        difference=crossed_interval(c_SE),
+        looked_at=next((one.group.looked_at for one in every if one.group.looked_at), ""),
+    )
+    marked = unlike or any(failed(one.marks) for one in every)
+    return Effect(level=level, compared=compared, marked=marked)
 
 
 def _interactions(
-    a_GHSE: np.ndarray, named: Factorial, labels: Sequence[Sequence[str]]
+    a_GHSE: np.ndarray, named: Factorial, places: Sequence[Sequence[_Place]]
 ) -> Iterator[tuple[Effect, bool]]:
     """Yield what a start gains with each way of learning, minus what it gains with the reference.
 
@@ -215,11 +252,9 @@ def _interactions(
         for learning, way in enumerate(named.learnings):
             if start != g and learning != h:
                 c_SE = interaction(a_GHSE, (start, g), (learning, h))
-                fair = all(labels[start][at] == labels[g][at] for at in (learning, h))
-                yield (
-                    _effect(f"{name} before {way}", f"{name} before {named.learnings[h]}", c_SE),
-                    fair,
-                )
+                names = f"{name} before {way}", f"{name} before {named.learnings[h]}"
+                own, others = ([places[at][to] for to in (learning, h)] for at in (start, g))
+                yield _effect(names, c_SE, (own, others)), _fair(own, others)
 
 
 def _judged(found: Sequence[tuple[Effect, bool]], margin: float) -> tuple[Effect, ...]:

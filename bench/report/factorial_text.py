@@ -1,14 +1,16 @@
 """What a report says of the factorial view: sentences of the answer, and a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from bench.report import words
 from bench.report.factorial import Effect, Factorial
+from bench.report.looks import judged
 from bench.report.tables import Table, comparison_columns
 
 KINDS = ("pretext", "meta", "interaction")
+GAINS = {"better": "larger gain", "worse": "smaller gain"}  # what a verdict on an interaction says
 
 
 def sentences(found: Factorial) -> list[str]:
@@ -16,11 +18,30 @@ def sentences(found: Factorial) -> list[str]:
     if found.trouble:
         return []
     said = _means(found.of_start, found.learnings) + _means(found.of_learning, found.starts)
-    apart = [one for one in found.interactions if one.compared.verdict in ("better", "worse")]
+    apart = list(_gains(found))
     if apart:
-        parts = [f"{_named(one)} gains {_told(one)}" for one in apart]
-        said.append(f"Pretext and meta do not just add up: {'; '.join(parts)}.")
+        said.append(f"Pretext and meta do not just add up: {'; '.join(apart)}.")
     return said
+
+
+def _gains(found: Factorial) -> Iterator[str]:
+    """Say before which way of meta-learning the gain of a start is another than usual."""
+    g, h = found.reference
+    usual, way = words.escape(found.starts[g]), words.escape(found.learnings[h])
+    levels = [
+        (start, learning)
+        for at, start in enumerate(found.starts)
+        for to, learning in enumerate(found.learnings)
+        if at != g and to != h
+    ]
+    for (start, learning), one in zip(levels, found.interactions, strict=True):
+        if one.compared.verdict in GAINS and one.compared.difference is not None:
+            size = GAINS[one.compared.verdict].partition(" ")[0]
+            yield (
+                f"the gain of {words.escape(start)} over {usual} is **{size}** before "
+                f"{words.escape(learning)} than before {way}, by "
+                f"{words.points(one.compared.difference)}{_remark(one)}"
+            )
 
 
 def _means(effects: Sequence[Effect], over: Sequence[str]) -> list[str]:
@@ -39,7 +60,20 @@ def _named(one: Effect) -> str:
 
 def _told(one: Effect) -> str:
     assert one.compared.difference is not None
-    return f"{words.points(one.compared.difference)} (**{one.compared.verdict}**)"
+    return f"{words.points(one.compared.difference)} (**{one.compared.verdict}**{_remark(one)})"
+
+
+def _remark(one: Effect) -> str:
+    looked_at = one.compared.looked_at.partition(":")[0]
+    return f", {looked_at}" if looked_at else ""
+
+
+def _verdict(kind: str, one: Effect) -> str:
+    """Print a verdict: of an interaction, which is no row, what it says of the gain."""
+    verdict: str | None = one.compared.verdict
+    shown = GAINS.get(verdict or "", verdict) if kind == "interaction" else verdict
+    told = judged(shown, one.compared.looked_at) or "other labels"
+    return f"{told} (!)" if one.marked else told
 
 
 def effects_table(found: Factorial) -> Table:
@@ -53,12 +87,13 @@ def effects_table(found: Factorial) -> Table:
             one.compared.reference,
             words.points(one.compared.difference) if one.compared.difference else words.NONE,
             words.p_value(one.compared.p_holm),
-            one.compared.verdict or "other labels",
+            _verdict(kind, one),
         ]
         for kind, one in every
     ]
     numbers = [
-        {"effect": kind, "level": one.level} | comparison_columns("reference", one.compared)
+        {"effect": kind, "level": one.level, "marked": one.marked}
+        | comparison_columns("reference", one.compared)
         for kind, one in every
     ]
     return Table(

@@ -17,8 +17,9 @@ Effect = tuple[str, Interval | None, str]  # level, effect (None: the reference 
 class FactorialView:
     """Two crossed factors in one setting: cell means, main effects, and the interaction.
 
-    ``departure_GH`` is each cell's departure from the sum of the two main effects, with the
-    bounds of its interval. A cell that lacks a variant or a seed is NaN everywhere.
+    ``departure_GH`` is each cell's departure from the sum of the two main effects; ``certain_GH``
+    says which of them are told from 0 after adjustment for all of these. A cell that lacks a
+    variant or a seed is NaN everywhere.
     """
 
     title: str
@@ -31,10 +32,4 @@ class FactorialView:
     main_first: Sequence[Effect]
     main_second: Sequence[Effect]
     departure_GH: np.ndarray
-    departure_low_GH: np.ndarray
-    departure_high_GH: np.ndarray
-
-    @property
-    def certain(self) -> np.ndarray:
-        """Where the departure's interval excludes 0, [G, H]."""
-        return np.asarray((self.departure_low_GH > 0) | (self.departure_high_GH < 0))
+    certain_GH: np.ndarray

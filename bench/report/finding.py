@@ -9,6 +9,7 @@ from bench.report.results import Group
 Outcome = Literal["passed", "failed", "advice", "not done"]
 Place = tuple[str, str, int, str]  # a row's variant, data, ways, and held-out task
 NAN = float("nan")
+FAILED = "**audit failed**"  # how the mark of a row begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,11 @@ class Finding:
 def place_of(group: Group) -> Place:
     """Return what tells the rows of a report apart, whatever their shots."""
     return (group.variant, group.data, group.ways, group.held_out)
+
+
+def failed(marks: Sequence[str]) -> bool:
+    """Whether an audit failed, of a row with these marks."""
+    return any(mark.startswith(FAILED) for mark in marks)
 
 
 def titled(group: Group) -> str:

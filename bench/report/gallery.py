@@ -25,6 +25,7 @@ from bench.report.figures.speed import speed_figures
 from bench.report.figures.style import Picture, looks
 from bench.report.figures.weights import weights_figure
 from bench.statistics.interval import Interval
+from bench.statistics.verdict import holm
 
 Pictures = tuple[Picture, ...]
 
@@ -74,10 +75,8 @@ def gallery(found: Analysis) -> Gallery:
 def _view(found: Factorial) -> FactorialView:
     """Return what the heat maps of a factorial view show."""
     assert found.accuracy_GH is not None
-    departure_GH, low_GH, high_GH = (
-        np.array([[getattr(one, name) for one in row] for row in found.departures])
-        for name in ("mean", "low", "high")
-    )
+    departure_GH = np.array([[one.mean for one in row] for row in found.departures])
+    p = [1.0 if one.p is None else one.p for row in found.departures for one in row]
     g, h = found.reference
     return FactorialView(
         title=found.block.title,
@@ -90,8 +89,7 @@ def _view(found: Factorial) -> FactorialView:
         main_first=[(found.starts[g], None, "reference"), *map(_effect, found.of_start)],
         main_second=[(found.learnings[h], None, "reference"), *map(_effect, found.of_learning)],
         departure_GH=departure_GH,
-        departure_low_GH=low_GH,
-        departure_high_GH=high_GH,
+        certain_GH=np.reshape(holm(p), departure_GH.shape) < 0.05,
     )
 
 
@@ -127,8 +125,8 @@ def _profiles(found: Analysis) -> Iterator[Picture]:
 def _ranks(found: tuple[DataSets, ...]) -> Iterator[Picture]:
     """Draw mean ranks where a difference is attainable."""
     for one in found:
-        if one.ranking is not None:
-            alt = f"Critical-difference diagram: mean ranks, {one.title}"
-            names = list(one.scores)
-            ranks, cliques = one.ranking.ranks, one.ranking.cliques
-            yield ranks_picture(f"ranks-{one.slug}", alt, names, ranks, cliques)
+        for own in one.rankings:
+            if own.found is not None:
+                alt = f"Critical-difference diagram: mean ranks, {one.title}, labels: {own.labels}"
+                name = f"ranks-{one.slug}-{own.labels}"
+                yield ranks_picture(name, alt, own.variants, own.found.ranks, own.found.cliques)

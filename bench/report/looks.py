@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.cell import Cell, Json, StageSpec, digest
+from bench.errors import UserError
 from bench.plan import Plan
 from bench.report import words
 from bench.store import Store, write_atomic
@@ -69,6 +70,12 @@ def standing(seeds: frozenset[int], looks: Sequence[Sequence[int]]) -> str:
     return ""
 
 
+def judged(verdict: str | None, looked_at: str) -> str:
+    """Return a verdict as tables print it: ``better (extended)``; empty without one."""
+    word = looked_at.partition(" ")[0]  # extended, or chosen
+    return f"{verdict} ({word})" if verdict and word else verdict or ""
+
+
 def row_name(cell: Cell) -> str:
     """Name a row and its setting: a cell's id without its seed."""
     return cell.id.rpartition("/seed ")[0]
@@ -83,7 +90,11 @@ def _rows(plan: Plan) -> dict[str, list[Cell]]:
 
 def _noted(folder: Path) -> dict[str, list[list[int]]]:
     path = folder / FILE
-    noted: dict[str, list[list[int]]] = json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        noted: dict[str, list[list[int]]] = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        works = "Restore it: without it no verdict on added seeds is marked. Or remove it."
+        raise UserError(str(path), f"it is no JSON ({error})", works) from error
     return noted
 
 

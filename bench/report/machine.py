@@ -90,6 +90,7 @@ def _answer(report: Report, blocks: Sequence[Block]) -> dict[str, Json]:
             "variant": row.group.variant,
             "reference": one.reference,
             "verdict": one.verdict,
+            "looked_at": one.looked_at or None,
         }
         for block in blocks
         for row in block.rows
@@ -138,7 +139,7 @@ def _row(row: Row, cost: Mapping[str, Json]) -> dict[str, Json]:
         "control": cell.control or None,
         "is_baseline": row.is_baseline,
         "marks": list(row.marks),
-        "looked_at": row.looked_at or None,
+        "looked_at": row.group.looked_at or None,
         "trouble": group.trouble or None,
         "seeds_planned": len(group.results),
         "seeds_done": len(group.done),
@@ -185,6 +186,7 @@ def _comparison(one: Comparison) -> dict[str, Json]:
         "p_holm": one.p_holm,
         "p_sign_flip": one.sign_flip,
         "verdict": one.verdict,
+        "looked_at": one.looked_at or None,
     }
 
 

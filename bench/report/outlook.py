@@ -18,6 +18,7 @@ MOST = 100  # seeds that anybody would run
 class Outlook:
     """An undecided comparison: seeds that a true difference of its size asks for, and their price.
 
+    They are those for a test at .05 / comparisons with its reference, Holm's first step.
     ``needed`` is None beyond ``MOST``. ``seconds`` (of the seeds that are lacking, both rows,
     stages that they share once) is NaN where that is so or a cost is not known; ``episodes`` is
     the share (0 to 1) of the variance that more episodes would remove.
@@ -49,12 +50,22 @@ def _undecided(block: Block) -> Iterator[tuple[Group, Comparison]]:
                 yield row.group, one
 
 
+def _family(block: Block, one: Comparison) -> int:
+    """Return how many comparisons with its reference share Holm's adjustment, done or not."""
+    return sum(
+        own.reference == one.reference and bool(own.verdict or own.trouble)
+        for row in block.rows
+        for own in {c.reference: c for c in (row.baseline, row.floor) if c}.values()
+    )
+
+
 def _outlook(block: Block, group: Group, one: Comparison, results: Results) -> Outlook:
     assert one.difference is not None
     assert one.parts is not None
     seeds, episodes = one.difference.seeds, group.accuracy().shape[1]
     found = components(one.parts, seeds, episodes)
-    needed = seeds_needed(one.difference.mean, found, episodes, most=MOST)
+    level = 0.05 / _family(block, one)
+    needed = seeds_needed(one.difference.mean, found, episodes, level=level, most=MOST)
     reference = next(r.group for r in block.rows if r.group.variant == one.reference)
     each = _seconds(group, reference, results)
     return Outlook(

@@ -63,7 +63,8 @@ def _mean(groups: Sequence[Group], held_out: str) -> Group:
     by_seed = [{one.cell.seed: one for one in group.results} for group in groups]
     seeds = [one.cell.seed for one in groups[0].results]
     results = tuple(_joined([found[seed] for found in by_seed], held_out) for seed in seeds)
-    return replace(groups[0], held_out=held_out, results=results)
+    looked_at = next((group.looked_at for group in groups if group.looked_at), "")
+    return replace(groups[0], held_out=held_out, results=results, looked_at=looked_at)
 
 
 def _joined(parts: Sequence[CellResult], held_out: str) -> CellResult:

@@ -31,10 +31,23 @@ def protocol(results: Results) -> str:
         f"seed{'s' * (len(seeds) != 1)} ({words.ranges(seeds)}) and tested on "
         f"{settings['episodes']} {kind} ({_ways(results)}; {settings['queries']} queries a class; "
         f"{_steps(results)}) drawn from the test "
-        f"classes of {words.listing(list(settings['data']))}; every variant and seed meets the "
-        f"same {kind}.{_networks(results)}{_norms(results)}{_budgets(results)}"
+        f"classes of {words.listing(list(settings['data']))}; {_same(results, kind)}"
+        f"{_networks(results)}{_norms(results)}{_budgets(results)}"
         f"{speed_text.method(results.plan)}"
     )
+
+
+def _same(results: Results, kind: str) -> str:
+    """Say whether all rows of a setting met the same episodes, by the digests of their banks."""
+    banks: dict[tuple[str, int, int, str], set[str]] = {}
+    for one in results.groups:
+        own = banks.setdefault((one.data, one.ways, one.shots, one.held_out), set())
+        own.update(one.banks)
+    if any(len(own) > 1 for own in banks.values()):
+        return (
+            f"not every variant and seed met the same {kind}: no two that met others are compared."
+        )
+    return f"every variant and seed meets the same {kind}."
 
 
 def _incomplete(results: Results) -> str:

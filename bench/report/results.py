@@ -4,7 +4,7 @@ Shapes: S seeds, E test episodes, T read-outs (numbers of test-time steps).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Literal
@@ -14,6 +14,7 @@ import numpy as np
 from bench.cell import ROLES, Cell, Json
 from bench.plan import Plan
 from bench.report.evidence import Evidence, gather
+from bench.report.looks import row_name, standing
 from bench.store import Store
 
 Status = Literal["done", "failed", "missing"]
@@ -78,7 +79,10 @@ class CellResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The seeds of one variant in one setting: what an aggregate is made of, whole or not."""
+    """The seeds of one variant in one setting: what an aggregate is made of, whole or not.
+
+    ``looked_at`` says how they stand to seeds that earlier reports had shown; empty if fresh.
+    """
 
     variant: str
     data: str
@@ -86,6 +90,7 @@ class Group:
     shots: int
     results: tuple[CellResult, ...]
     held_out: str = ""
+    looked_at: str = ""
 
     @property
     def done(self) -> tuple[CellResult, ...]:
@@ -162,9 +167,14 @@ class Results:
             cell = one.cell
             setting = (cell.variant, cell.data, cell.ways, cell.shots, cell.held_out)
             found.setdefault(setting, []).append(one)
-        return tuple(
+        groups = (
             Group(variant=v, data=d, ways=w, shots=k, held_out=h, results=tuple(results))
             for (v, d, w, k, h), results in found.items()
+        )
+        looks = self.extras.get("looks") or {}
+        return tuple(
+            replace(one, looked_at=standing(one.seeds(), looks.get(row_name(one.first), ())))
+            for one in groups
         )
 
     @cached_property

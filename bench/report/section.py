@@ -117,8 +117,8 @@ def _references(block: Block) -> str:
 def looked_at(blocks: Sequence[Block]) -> list[str]:
     """Say which verdicts rest on seeds that were added, or chosen, after a report was read."""
     names: dict[str, dict[str, None]] = {}
-    for row in (row for block in blocks for row in block.rows if row.looked_at):
-        names.setdefault(row.looked_at, {})[words.escape(row.group.variant)] = None
+    for row in (row for block in blocks for row in block.rows if row.group.looked_at):
+        names.setdefault(row.group.looked_at, {})[words.escape(row.group.variant)] = None
     return [
         f"**Verdicts of {words.listing(list(rows))} are {how}.** More seeds until a difference is "
         "settled settle 14 to 17 % that are not there; a run on fresh seeds alone confirms."

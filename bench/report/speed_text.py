@@ -8,6 +8,7 @@ import pandas as pd
 from bench.plan import Plan
 from bench.report import words
 from bench.report.comparison import Block, Comparison
+from bench.report.looks import judged
 from bench.report.pooled import lacking, members
 from bench.report.results import Results
 from bench.report.speed import MEASURES, Pair, Speed, pairs, speeds
@@ -56,7 +57,7 @@ def _conclusion(found: Sequence[Pair]) -> list[str]:
         verdicts: dict[str, list[str]] = {}
         for pair, name in zip(found, names, strict=True):
             one = pair.compared[last, measure]
-            word = GOES[one.verdict] if one.verdict else "no verdict"
+            word = judged(GOES[one.verdict], one.looked_at) if one.verdict else "no verdict"
             verdicts.setdefault(word, []).append(name)
         parts = [f"**{word}** for {words.listing(named)}" for word, named in verdicts.items()]
         said.append(
@@ -92,7 +93,8 @@ def _sentence(pair: Pair) -> str:
     parts = []
     for measure in MEASURES:
         shown = [
-            f"{_difference(one, measure)} after {_steps(steps)} ({one.verdict})"
+            f"{_difference(one, measure)} after {_steps(steps)} "
+            f"({judged(one.verdict, one.looked_at)})"
             for (steps, of), one in pair.compared.items()
             if of == measure
         ]
@@ -129,7 +131,10 @@ def pairs_table(block: Block, plan: Plan) -> Table | None:
             shown = [
                 text
                 for measure, one in own.items()
-                for text in (_difference(one, measure), one.verdict or words.NONE)
+                for text in (
+                    _difference(one, measure),
+                    judged(one.verdict, one.looked_at) or words.NONE,
+                )
             ]
             names = [pair.group.variant, pair.reference.variant]
             rows.append([*names, str(steps), *shown])
@@ -213,7 +218,8 @@ def _losses(speed: Speed, readouts: Sequence[int]) -> list[str]:
 def _against(one: Comparison | None, itself: str) -> tuple[str, str]:
     if one is None or one.difference is None:
         return words.NONE, itself
-    return words.nats_more(one.difference), one.verdict or "other labels"
+    verdict = judged(one.verdict, one.looked_at) or "other labels"
+    return words.nats_more(one.difference), verdict
 
 
 def _numbers(speed: Speed) -> dict[str, object]:

@@ -9,6 +9,7 @@ import pandas as pd
 from bench.cell import ROLES, Cell
 from bench.report import words
 from bench.report.comparison import Block, Comparison, Row, is_floor
+from bench.report.looks import judged
 from bench.report.reproduction import Beside
 from bench.report.results import CellResult, Group, Results
 from bench.statistics.interval import Interval
@@ -68,9 +69,8 @@ def _against(row: Row, comparison: Comparison | None, itself: str) -> tuple[str,
         return words.NONE, itself
     if comparison.difference is None:
         return words.NONE, words.NONE if row.group.trouble else comparison.trouble
-    verdict = comparison.verdict or "other labels"
-    extended = " (extended)" if row.looked_at and comparison.verdict else ""
-    return words.points(comparison.difference), verdict + extended
+    verdict = judged(comparison.verdict, comparison.looked_at) or "other labels"
+    return words.points(comparison.difference), verdict
 
 
 def cost_table(block: Block, results: Results) -> Table:
@@ -141,7 +141,7 @@ def _numbers(row: Row, results: Results) -> dict[str, object]:
         "control": group.first.control,
         "norm": group.first.norm,
         "marks": "; ".join(row.marks),
-        "looked_at": row.looked_at,
+        "looked_at": row.group.looked_at,
         "seeds_done": len(group.done),
         "seeds_planned": len(group.results),
     }
@@ -174,6 +174,7 @@ def comparison_columns(name: str, one: Comparison | None) -> dict[str, object]:
         f"{name}_p_sign_flip": one.sign_flip if one else None,
         f"{name}_verdict": (one.verdict or "") if one else "",
         f"{name}_trouble": one.trouble if one else "",
+        f"{name}_looked_at": one.looked_at if one else "",
     }
 
 
@@ -291,7 +292,10 @@ def detectable(blocks: Sequence[Block], seeds: int) -> tuple[float | None, str]:
         for block in blocks
         for row in block.rows
         for one in (row.baseline or row.floor,)
-        if one is not None and one.difference is not None and one.parts is not None
+        if one is not None
+        and one.difference is not None
+        and one.parts is not None
+        and not one.difference.without_variance  # equal rows: of no spread
     ]
     found = [detectable_difference(v**0.5, seeds, shared=shared) for v, shared in stored]
     values = [value for value in found if value is not None]

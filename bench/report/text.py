@@ -65,14 +65,15 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
     tables += [*(one for one in whole.values() if one), *found.audit.tables]
     shown = [table.name for table in tables] + [picture.name for picture in pictures.every]
     citations, paragraphs = cited(plan.cards, numbers, shown), method(results, blocks)
-    warned, said, new = banners(found), overall(blocks), speed_text.answer(blocks, plan)
+    warned, new = banners(found), speed_text.answer(blocks, plan)
+    said = [*looked_at(blocks), *overall(blocks)]
     source = str(settings["source"]).rstrip()
     markdown = _template().render(
         whole,
         name=plan.name,
         banners=warned,
         audited=found.audit,
-        overall=[*looked_at(blocks), *said],
+        overall=said,
         new_tasks=new,
         blocks=sections,
         data_sets=over_sets,

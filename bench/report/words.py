@@ -38,10 +38,19 @@ def _three_decimals(interval: Interval, sign: str) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Return a p-value as one writes it: ``.034``, ``under .001``; a dash where there is none."""
+    """Return a p-value as one writes it: ``.034``, ``under .001``; a dash where there is none.
+
+    One below .05 that would round to it is cut instead.
+    """
     if p is None:
         return NONE
-    return "under .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    shown = 0.049 if 0.0495 <= p < 0.05 else p
+    return "under .001" if p < 0.001 else f"{shown:.3f}".removeprefix("0")
+
+
+def signed(value: float, decimals: int = 1) -> str:
+    """Return a number with its sign, and 0 as ``+0.0``: ``-0.04`` is no less than nothing."""
+    return f"{_rounded(value, decimals):+.{decimals}f}"
 
 
 def within(margin: float) -> str:
@@ -93,13 +102,13 @@ def size(num_bytes: float) -> str:
 def escape(text: object) -> str:
     """Keep markdown from reading a label or a reason as markup; one line."""
     line = " ".join(str(text).split())
-    return re.sub(r"[\\`*|<>$]|(?<=\])\(", lambda found: f"\\{found[0]}", line)
+    return re.sub(r"[\\`*|<>$]|~(?=~)|(?<=\])\(", lambda found: f"\\{found[0]}", line)
 
 
 def plain(markdown: str) -> str:
     """Return a sentence of the report without its markup: links, bold, escapes."""
     text = re.sub(r"(?<!\\)\[([^\]]*)\]\([^)\s]*\)", r"\1", markdown)
-    return re.sub(r"\\([\\`*|<>$(])|\*\*", lambda found: found[1] or "", text)
+    return re.sub(r"\\([\\`*|<>$(~])|\*\*", lambda found: found[1] or "", text)
 
 
 def listing(parts: Sequence[str]) -> str:

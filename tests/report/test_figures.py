@@ -381,8 +381,7 @@ def _view(num_rows: int, num_columns: int) -> FactorialView:
         main_first=[(rows[0], None, ""), *((row, effect, "better") for row in rows[1:])],
         main_second=[(columns[0], None, ""), *((one, effect, "undecided") for one in columns[1:])],
         departure_GH=departure,
-        departure_low_GH=departure - 0.045,
-        departure_high_GH=departure + 0.045,
+        certain_GH=np.abs(departure) > 0.045,
     )
 
 

@@ -111,12 +111,12 @@ def _texts(value_GH: np.ndarray, form: str) -> np.ndarray:
 
 
 def _departure(axis: Axes, view: FactorialView, *, named: bool) -> None:
-    """Annotate departures in points; those whose interval excludes 0 in bold."""
+    """Annotate departures in points; those told from 0, adjusted for all cells, in bold."""
     value_GH = 100 * view.departure_GH
     _map(axis, view, value_GH, centred=True, named=named)
-    texts = _texts(value_GH, "+.1f")
-    annotate(axis, value_GH, texts, view.certain, centred=True)
-    axis.set_title("departure from additivity (points)\nbold: its interval excludes 0")
+    texts = _texts(np.round(value_GH, 1) + 0.0, "+.1f")  # no "-0.0"
+    annotate(axis, value_GH, texts, view.certain_GH, centred=True)
+    axis.set_title("departure from additivity (points)\nbold: p (Holm, of all cells) below .05")
 
 
 def _map(

@@ -100,6 +100,8 @@ def _note(every: Sequence[Comparison]) -> str:
         parts.append("one seed: intervals over the episodes of one model")
     if any(one.difference and one.verdict is None for one in every):
         parts.append("no verdict: the two rows saw different labels")
+    if any(one.verdict and one.looked_at for one in every):
+        parts.append("verdicts on seeds after looking: see the text")
     return "; ".join(parts)
 
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bench.report import words
 from bench.report.figures.heat import annotate, heat_map
 from bench.report.figures.style import (
     CONTROL,
@@ -101,7 +102,7 @@ def _numbers(axis: Axes, value_VV: np.ndarray, verdict_VV: np.ndarray) -> None:
 def _number(difference: float, verdict: str) -> str:
     if difference != difference:
         return ""
-    return f"{difference:+.1f}" + (" (=)" if verdict == "equivalent" else "")
+    return words.signed(difference) + (" (=)" if verdict == "equivalent" else "")
 
 
 def ranks_picture(
