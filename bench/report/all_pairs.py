@@ -20,11 +20,15 @@ LEAST = 3  # rows: of two the table of accuracies says all
 
 @dataclass(frozen=True, kw_only=True)
 class AllPairs:
-    """``compared``: (variant, other) to the difference, both ways round; best rows first."""
+    """``compared``: (variant, other) to the difference, both ways round; best rows first.
+
+    ``left_out``: rows without a mean, in no pair, though their pairs count in the families.
+    """
 
     block: Block
     variants: tuple[str, ...]
     labels: Mapping[str, str]
+    left_out: tuple[str, ...]
     compared: Mapping[tuple[str, str], Comparison]
 
     def count(self, variant: str, verdict: Verdict) -> int:
@@ -35,26 +39,32 @@ class AllPairs:
 
 
 def all_pairs(block: Block, margin: float) -> AllPairs | None:
-    """Compare all rows that have a mean; None where they are fewer than three."""
+    """Compare all rows that have a mean; None where they are fewer than three.
+
+    A family is that of the whole suite: what is not done yet makes no verdict easier to reach.
+    """
     groups = [row.group for row in block.rows if row.accuracy]
+    without = [row.group for row in block.rows if not row.accuracy]
     if len(groups) < LEAST:
         return None
     groups.sort(key=lambda group: -float(group.accuracy().mean()))
     compared: dict[tuple[str, str], Comparison] = {}
     families: dict[str, list[tuple[Group, Group]]] = {}
-    for one, other in combinations(groups, 2):
+    for one, other in combinations([*groups, *without], 2):
         if one.first.labels == other.first.labels:
             families.setdefault(one.first.labels, []).append((one, other))
-        else:
+        elif one in groups and other in groups:
             _note(compared, one, other, compare(one, other))
     for pairs in families.values():
         found = judge([compare(one, other) for one, other in pairs], margin)
         for (one, other), comparison in zip(pairs, found, strict=True):
-            _note(compared, one, other, comparison)
+            if one in groups and other in groups:
+                _note(compared, one, other, comparison)
     return AllPairs(
         block=block,
         variants=tuple(group.variant for group in groups),
         labels={group.variant: group.first.labels for group in groups},
+        left_out=tuple(group.variant for group in without),
         compared=compared,
     )
 

@@ -32,6 +32,7 @@ class Section:
     effects: Table | None = None
     no_effects: str = ""
     wins: Table | None = None
+    without_pairs: str = ""
     in_files: Sequence[Table] = field(default_factory=tuple)
 
     @property
@@ -86,6 +87,7 @@ def _section(block: Block, found: Analysis) -> Section:
         effects=factorial_text.effects_table(grid) if grid and effects else None,
         no_effects=words.escape(grid.trouble) if grid else "",
         wins=wins_table(every) if every else None,
+        without_pairs=words.listing([words.escape(one) for one in every.left_out]) if every else "",
         in_files=(pairs_table(every),) if every else (),
     )
 
