@@ -276,6 +276,16 @@ def test_blank_images_look_like_nothing(found: Callable[..., Json]) -> None:
     assert found(change)["perceptual"]["counts"]["train-test"] == 0
 
 
+def test_images_of_one_colour_look_like_nothing(found: Callable[..., Json]) -> None:
+    """Nor have images of one colour, whose channels differ, a feature."""
+
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        arrays["a"][0] = np.array([200, 10, 30])[:, None, None]
+        arrays["f"][0] = np.array([9, 200, 9])[:, None, None]
+
+    assert found(change)["perceptual"]["counts"]["train-test"] == 0
+
+
 def test_series_are_no_images(found: Callable[..., Json]) -> None:
     """Without two sides there is no perceptual hash: it is left out, and says why."""
     facts = found(shape=(1, 50))

@@ -22,11 +22,15 @@ LEAST = 3  # rows: of two the table of accuracies says all
 
 @dataclass(frozen=True, kw_only=True)
 class AllPairs:
-    """``compared``: (variant, other) to the difference, both ways round; best rows first."""
+    """``compared``: (variant, other) to the difference, both ways round; best rows first.
+
+    ``left_out``: rows without a mean, in no pair, though their pairs count in the families.
+    """
 
     block: Block
     variants: tuple[str, ...]
     labels: Mapping[str, str]
+    left_out: tuple[str, ...]
     compared: Mapping[tuple[str, str], Comparison]
 
     def count(self, variant: str, verdict: Verdict) -> int:
@@ -50,7 +54,10 @@ class AllPairs:
 
 
 def all_pairs(block: Block, margin: float) -> AllPairs | None:
-    """Compare all rows that have a mean; None where they are fewer than three."""
+    """Compare all rows that have a mean; None where they are fewer than three.
+
+    A family is that of the whole suite: what is not done yet makes no verdict easier to reach.
+    """
     groups = [row.group for row in block.rows if row.accuracy]
     if len(groups) < LEAST:
         return None
@@ -72,6 +79,7 @@ def all_pairs(block: Block, margin: float) -> AllPairs | None:
         block=block,
         variants=tuple(group.variant for group in groups),
         labels={group.variant: group.first.labels for group in groups},
+        left_out=tuple(group.variant for group in lacking),
         compared=compared,
     )
 

@@ -14,11 +14,14 @@ SHOWN = 60  # characters of a line that is shown whole
 
 @dataclass(kw_only=True)
 class Compared:
-    """What a comparison found: differences by their places, and how many numbers it met."""
+    """What a comparison found, by places: differences, and numbers equal within the tolerance.
+
+    ``numbers``: how many it met.
+    """
 
     differences: list[str] = field(default_factory=list)
+    close: list[str] = field(default_factory=list)
     numbers: int = 0
-    nearly: int = 0  # of the numbers: equal within the tolerance alone
 
 
 def compare(name: str, printed: bytes, recomputed: bytes) -> Compared:
@@ -55,7 +58,7 @@ def _compare_line(where: str, old: str, new: str, found: Compared) -> None:
         return
     for one, other in zip(printed, recomputed, strict=True):
         if one != other and _near(one, other):
-            found.nearly += 1
+            found.close.append(_said(where, one, other))
         elif one != other:
             found.differences.append(_said(where, _cut(one), _cut(other)))
 

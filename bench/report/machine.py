@@ -138,7 +138,7 @@ def _row(row: Row, cost: Mapping[str, Json]) -> dict[str, Json]:
         "norm": cell.norm,
         "control": cell.control or None,
         "is_baseline": row.is_baseline,
-        "marks": list(row.marks),
+        "marks": _plain(row.marks),
         "looked_at": row.group.looked_at or None,
         "trouble": group.trouble or None,
         "seeds_planned": len(group.results),

@@ -37,6 +37,7 @@ class Section:
     no_effects: str = ""
     wins: Table | None = None
     of_one_task: bool = False
+    without_pairs: str = ""
     in_files: Sequence[Table] = field(default_factory=tuple)
 
     @property
@@ -91,6 +92,7 @@ def _section(block: Block, found: Analysis) -> Section:
         effects=factorial_text.effects_table(grid) if grid and effects else None,
         no_effects=words.escape(grid.trouble) if grid else "",
         wins=wins_table(every) if every else None,
+        without_pairs=words.listing([words.escape(one) for one in every.left_out]) if every else "",
         in_files=(pairs_table(every),) if every else (),
         of_one_task=bool(block.held_out) and all(one is not block for one in main),
     )

@@ -78,7 +78,7 @@ def verify(folder: Path, store: Store) -> Verification:
         why = f"{type(error).__name__}: {said(error)}"
         found.differences.append(f"no report can be made from the evidence ({why})")
     else:
-        _check_texts(folder, made, found)
+        _check_texts(folder, made, intact, found)
         _check_figures(folder, made, evidence, found)
         _check_names(folder, made, found)
         _check_store(evidence, store, found)
@@ -93,7 +93,8 @@ def _check_sums(folder: Path, found: Verification) -> set[str]:
         found.differences.append(f"{SUMS}: cannot be read ({error})")
         return set()
     there = {path.name for path in folder.glob("[!.]*")} - {SUMS}
-    found.differences += [f"{name}: missing" for name in sorted(sums.keys() - there)]
+    lacking = sorted((sums.keys() | set(FILES)) - there)  # evidence: also where no sum names it
+    found.differences += [f"{name}: missing" for name in lacking]
     found.differences += [f"{name}: not of this report" for name in sorted(there - sums.keys())]
     intact = {name for name in there & sums.keys() if _sum(folder / name) == sums[name]}
     changed = sorted((there & sums.keys()) - intact)
@@ -137,16 +138,29 @@ def _means(manifest: Mapping[str, Json], measured: Episodes, name: str) -> Itera
                 yield f"{name}: {measure} stated {stated}, of the episodes {mean}"
 
 
-def _check_texts(folder: Path, made: Mapping[str, bytes], found: Verification) -> None:
-    """Compare every table and text with the one that the evidence gives."""
-    numbers = nearly = count = 0
+def _check_texts(
+    folder: Path, made: Mapping[str, bytes], intact: set[str], found: Verification
+) -> None:
+    """Compare every table and text with the one that the evidence gives.
+
+    Where the sum says that a file was changed, what differs within the tolerance is named too.
+    """
+    close: list[str] = []
+    numbers = count = 0
     for name, content in made.items():
         if name.endswith(DRAWN) or not (folder / name).is_file():
             continue
         compared = compare(name, (folder / name).read_bytes(), content)
         found.differences += compared.differences
-        count, numbers, nearly = count + 1, numbers + compared.numbers, nearly + compared.nearly
-    last = f" ({nearly} differ below {TOLERANCE:g} of their value)" if nearly else ""
+        if name not in intact and not compared.differences:
+            found.differences += compared.close
+        else:
+            close += compared.close
+        count, numbers = count + 1, numbers + compared.numbers
+    least = (
+        f"{len(close)} differ below {TOLERANCE:g} of their value, the first in " if close else ""
+    )
+    last = f" ({least}{close[0]})" if close else ""
     found.lines.append(f"recomputed: {count} texts and tables, {numbers:,} numbers{last}")
 
 

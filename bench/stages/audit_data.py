@@ -187,7 +187,7 @@ def _perceptual(
     _, exact_N = np.unique(hashes, return_inverse=True)
     exactly = _standing(exact_N, members.split)
     flat = dataset.images.reshape(len(dataset.images), -1)
-    blank = (flat == flat[:, :1]).all(1)  # all of one grey level look alike, and tell nothing
+    blank = _blank(dataset.images)
     _, kind_N = np.unique(kinds, return_inverse=True)
     kind_N[blank] = kind_N.max() + 1 + np.arange(blank.sum())
     looks = _standing(kind_N, members.split)
@@ -198,6 +198,13 @@ def _perceptual(
         alike += [_nearest(int(one), kind_N, members.split == first, flat) for one in found]
     nearest = sorted(alike)[:PAIRS]
     return {"counts": counts, "pairs": [_shown(one, dataset, members) for one in nearest]}
+
+
+def _blank(images: np.ndarray) -> np.ndarray:
+    """Say of each image [N, C, H, W] whether it is of one colour: such look alike, tell nothing."""
+    channels = images.reshape(*images.shape[:2], -1)
+    found: np.ndarray = (channels == channels[:, :, :1]).all((1, 2))
+    return found
 
 
 def _looks(spec: StageSpec, place: Place, images: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from bench.report.data_sets_text import (
 from bench.report.looks import note_looks, read_looks
 from bench.report.outlook import outlook_table, outlooks
 from bench.report.results import Results, read_results
+from bench.report.section import sections_of
 from bench.statistics.verdict import holm
 from tests.report.conftest import METHODS, Bench, Method
 
@@ -95,6 +96,22 @@ def test_wins_and_losses_are_counted_within_labels(synthetic: Make) -> None:
         **dict.fromkeys(("simclr + none", "random_init"), 1),
     }
     assert len(pairs_table(found).rows) == 10
+
+
+def test_a_row_without_a_mean_makes_no_verdict_easier(synthetic: Make) -> None:
+    """Pairs with a row that is not whole count in the family, are not shown, and it is named."""
+    analysis = analyse(results_of(synthetic(methods=CLOSE, missing=frozenset({"rival"}))))
+    found = analysis.pairs[0]
+    assert found is not None
+    assert found.left_out == ("rival",)
+
+    own = found.compared["simclr + maml", "none + protonet"]
+
+    assert own.difference is not None
+    assert own.difference.p is not None
+    assert own.p_holm == pytest.approx(3 * own.difference.p)
+    assert not [pair for pair in found.compared if "rival" in pair]
+    assert sections_of(analysis)[0].without_pairs == "rival"
 
 
 def test_two_rows_have_no_matrix(synthetic: Make) -> None:

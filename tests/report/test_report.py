@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from bench.errors import UserError
@@ -21,7 +22,7 @@ from bench.report.analysis import analyse
 from bench.report.answer import sentences
 from bench.report.comparison import Block, Row, blocks, is_floor
 from bench.report.figures import adaptation
-from bench.report.figures.learning import _panels
+from bench.report.figures.learning import _panels, learning_figure
 from bench.report.frame import cell_frame, write_export
 from bench.report.gallery import Gallery
 from bench.report.results import read_results
@@ -215,6 +216,34 @@ def test_a_training_for_each_number_of_shots_has_a_panel_of_its_own(synthetic: M
         "metatrain: protonet (5-shot tasks)",
     ]
     assert [len(seeds) for panel in found.values() for seeds in panel.values()][-2:] == [3, 3]
+
+
+def test_no_learning_curve_is_averaged_over_missing_seeds(
+    synthetic: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seed that is not finished leaves thin lines of the others, and the words say so."""
+    results = read_results(*synthetic().build())
+    picture = learning_figure(results)
+    assert picture is not None
+    assert "not finished" not in picture.alt
+    key = next(o for o in results.cells if o.cell.variant == "none + protonet").cell.stages[
+        "metatrain"
+    ]
+    drawn: list[bool] = []
+    monkeypatch.setattr(Axes, "fill_between", lambda *_, **__: drawn.append(True))
+    left = {name: one for name, one in results.manifests.items() if name != key}
+    half = replace(results, manifests=left)
+
+    picture = learning_figure(half)
+
+    assert picture is not None
+    assert "a thin line for each that is" in picture.alt
+    assert [one is None for one in _panels(half)["metatrain: protonet"]["none + protonet"]] == [
+        True,
+        False,
+        False,
+    ]
+    assert len(drawn) == sum(len(panel) for panel in _panels(half).values()) - 1
 
 
 def test_pre_training_on_labels_is_called_by_its_init(synthetic: Make) -> None:

@@ -40,12 +40,17 @@ def learning_figure(results: Results) -> Picture | None:
     new = any(one.cell.held_out for one in results.cells)
     over = "seeds and what was held out" if new else "seeds"
     alt = f"Learning curves: mean loss over {over}; band: lowest to highest"
+    if any(None in seeds for panel in found.values() for seeds in panel.values()):
+        alt += "; where some are not finished, a thin line for each that is"
     with styled():
         return picture("learning", alt, _draw(found, looks(results)))
 
 
-def _panels(results: Results) -> dict[str, dict[str, list[Manifest]]]:
-    """Return panel title -> variant (or SHARED_LABEL) -> manifests, one a seed."""
+def _panels(results: Results) -> dict[str, dict[str, list[Manifest | None]]]:
+    """Return panel title -> variant (or SHARED_LABEL) -> manifests, one a seed.
+
+    None stands for a seed that is not finished.
+    """
     owners: dict[str, list[str]] = {}
     titles: dict[str, str] = {}
     several = len({one.cell.data for one in results.cells}) > 1
@@ -53,19 +58,23 @@ def _panels(results: Results) -> dict[str, dict[str, list[Manifest]]]:
     for one in results.cells:
         for role in ROLES:
             kind, key = kind_of(role), one.cell.stages.get(role)
-            if key is not None and key in results.manifests and _has_curve(results.manifests[key]):
+            if key is not None and _has_curve(results.manifests.get(key)):
                 method = one.cell.meta if kind == "metatrain" else _objective(one.cell, role)
                 apart = [one.cell.data] if several else []
                 if kind == "metatrain" and one.cell.variant in matched:
                     apart.append(f"{one.cell.shots}-shot tasks")
                 titles[key] = f"{kind}: {method}" + (f" ({', '.join(apart)})" if apart else "")
                 owners.setdefault(key, []).append(one.cell.variant)
-    found: dict[str, dict[str, list[Manifest]]] = {}
+    found: dict[str, dict[str, list[Manifest | None]]] = {}
     for key, variants in sorted(owners.items(), key=lambda item: _place(titles[item[0]])):
         owner = variants[0] if len(set(variants)) == 1 else SHARED_LABEL
         panel = found.setdefault(titles[key], {})
-        panel.setdefault(owner, []).append(results.manifests[key])
-    return found
+        panel.setdefault(owner, []).append(results.manifests.get(key))
+    begun = {
+        title: {o: seeds for o, seeds in panel.items() if any(seeds)}
+        for title, panel in found.items()
+    }
+    return {title: panel for title, panel in begun.items() if panel}
 
 
 def _objective(cell: Cell, role: str) -> str:
@@ -87,12 +96,15 @@ def _place(title: str) -> tuple[bool, str]:
     return not title.startswith("pretrain"), title
 
 
-def _has_curve(manifest: Manifest) -> bool:
+def _has_curve(manifest: Manifest | None) -> bool:
+    """Whether a stage has a curve to draw; of one that is not finished it is supposed."""
+    if manifest is None:
+        return True
     return "loss" in manifest["curve"] and len(manifest["curve"]["steps"]) > 1
 
 
 def _draw(
-    found: Mapping[str, Mapping[str, Sequence[Manifest]]], look: Mapping[str, Look]
+    found: Mapping[str, Mapping[str, Sequence[Manifest | None]]], look: Mapping[str, Look]
 ) -> Figure:
     names = list(dict.fromkeys(owner for panel in found.values() for owner in panel))
     labels = [name for name in look if name in names] + [n for n in names if n == SHARED_LABEL]
@@ -115,10 +127,11 @@ def _draw(
     return figure
 
 
-def _curve(axis: Axes, manifests: Sequence[Manifest], look: Look) -> None:
-    """Mean and range over seeds where their steps agree; else one thin line a seed."""
-    curves = [_images_and_loss(manifest) for manifest in manifests]
-    if any(not np.array_equal(x, curves[0][0]) for x, _ in curves):
+def _curve(axis: Axes, manifests: Sequence[Manifest | None], look: Look) -> None:
+    """Mean and range over seeds where all are there and steps agree; else one thin line a seed."""
+    curves = [_images_and_loss(manifest) for manifest in manifests if manifest]
+    agree = all(np.array_equal(x, curves[0][0]) for x, _ in curves)
+    if len(curves) < len(manifests) or not agree:
         for x, loss in curves:
             axis.plot(x, loss, color=look.colour, linestyle=look.dashes, linewidth=0.8)
         return
