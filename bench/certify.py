@@ -14,7 +14,7 @@ from bench.cell import Cell, Json, StageSpec, digest
 from bench.errors import UserError
 from bench.execute.protocol import AbstractExecutor
 from bench.plan import Plan
-from bench.report.certificate import because, described, path_of
+from bench.report.certificate import apart, because, described, path_of
 from bench.report.episodes import EPISODES, read_episodes
 from bench.report.evidence import sums_of
 from bench.run import Listener, Tally
@@ -44,9 +44,7 @@ class Certificate:
         for one in value["stages"]:
             files = f"{len(one['files'])} files"
             said = "equal" if one["equal"] else f"{', '.join(one['differs'])}; {because(one)}"
-            far = one["largest_difference"]
-            apart = f"; accuracies differ by {far:g} at most" if far else ""
-            lines.append(f"{one['kind']} {one['key'][:12]}, {files}: {said}{apart}")
+            lines.append(f"{one['kind']} {one['key'][:12]}, {files}: {said}{apart(one)}")
         verdict = "equal bit for bit" if self.equal else "not equal"
         count = f"{len(value['cells'])} of {value['cells_planned']} cells"
         return [*lines, f"{count}, recomputed on {described(value['here'])}: {verdict}"]

@@ -51,6 +51,18 @@ def lines(certificate: Json, plan: Plan) -> list[str]:
     return [_verdict(certificate), *_differences(certificate), _chosen(certificate)]
 
 
+def banners(certificate: Json) -> list[str]:
+    """Warn where stages came out otherwise, though hardware and versions are the same."""
+    stages = (certificate or {}).get("stages", [])
+    other = [one for one in stages if not one["equal"] and not _elsewhere(one)]
+    if not other:
+        return []
+    return [
+        f"Not reproduced: {len(other)} of {len(stages)} stages that were computed again are not "
+        "equal, on the same kind of hardware and the same versions (see Certificate)."
+    ]
+
+
 def _verdict(certificate: Json) -> str:
     cells = certificate["cells"]
     were = "was" if len(cells) == 1 else "were"
@@ -67,7 +79,7 @@ def _differences(certificate: Json) -> list[str]:
     """One line a stage that is not equal, and whether it was computed elsewhere before."""
     return [
         f"{one['kind']} `{one['key'][:12]}`: {words.escape(', '.join(one['differs']))}; "
-        f"{because(one)}"
+        f"{because(one)}{apart(one)}"
         for one in certificate["stages"]
         if not one["equal"]
     ]
@@ -80,15 +92,26 @@ def _chosen(certificate: Json) -> str:
 
 def because(stage: Json) -> str:
     """Say whether a stage was computed elsewhere or by other versions before."""
+    other = _elsewhere(stage)
+    if not stage["here"]:
+        return "it could not be computed again"
+    return f"other hardware or versions ({'; '.join(other)})" if other else "on the same machine"
+
+
+def apart(stage: Json) -> str:
+    """Say by how much accuracies of single episodes differ; nothing where they do not."""
+    far = stage.get("largest_difference")
+    return f"; accuracies differ by {far:g} at most" if far else ""
+
+
+def _elsewhere(stage: Json) -> list[str]:
+    """Say what of the provenance differs between the two computations of a stage."""
     there, here = stage["there"], stage["here"]
-    other = [
+    return [
         f"{name} {there.get(name)} there, {here.get(name)} here"
         for name in SAME
         if there.get(name) != here.get(name)
     ]
-    if not here:
-        return "it could not be computed again"
-    return f"other hardware or versions ({'; '.join(other)})" if other else "on the same machine"
 
 
 def described(provenance: Mapping[str, Json]) -> str:

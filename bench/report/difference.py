@@ -10,6 +10,7 @@ LONG = 8  # significant digits; more are printed in full
 WORD = re.compile(r"[\w.+\-]+|[^\w.+\-]+")
 NUMBER = re.compile(r"[+-]?(?P<digits>\d+(?P<point>\.\d+)?)(?P<power>[eE][+-]?\d+)?")
 SHOWN = 60  # characters of a line that is shown whole
+BEFORE = 20  # characters before the first difference
 
 
 @dataclass(kw_only=True)
@@ -54,7 +55,7 @@ def _compare_line(where: str, old: str, new: str, found: Compared) -> None:
     if old == new:
         return
     if len(printed) != len(recomputed):
-        found.differences.append(_said(where, _cut(old), _cut(new)))
+        found.differences.append(_said(where, *_apart(old, new)))
         return
     for one, other in zip(printed, recomputed, strict=True):
         if one != other and _near(one, other):
@@ -80,6 +81,16 @@ def _is_long(found: re.Match[str]) -> bool:
 def _said(where: str, old: str | None, new: str | None) -> str:
     printed, recomputed = ("nothing" if one is None else one for one in (old, new))
     return f"{where}: printed {printed}, recomputed {recomputed}"
+
+
+def _apart(old: str, new: str) -> tuple[str, str]:
+    """Cut two lines to what they differ in, and a little before."""
+    if old.split() == new.split():  # else nothing of it would be seen
+        return _cut(repr(old)), _cut(repr(new))
+    same = (number for number, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
+    first = max(0, next(same, min(len(old), len(new))) - BEFORE)
+    dots = "..." if first else ""
+    return f"{dots}{_cut(old[first:])}", f"{dots}{_cut(new[first:])}"
 
 
 def _cut(text: str) -> str:

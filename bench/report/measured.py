@@ -195,7 +195,8 @@ def _naming(group: Group, measured: Manifest) -> Finding:
     if "skipped" in measured:
         return _skipped(check, group, measured["skipped"])
     accuracy, low, high, chance = (
-        100 * measured[name] for name in ("accuracy", "low", "high", "chance")
+        100 * min(max(measured[name], 0.0), 1.0)  # an interval may reach beyond what can be
+        for name in ("accuracy", "low", "high", "chance")
     )
     if measured["passed"]:
         found = f"shuffled support labels score {chance:.3g} %, as chance does"

@@ -139,6 +139,7 @@ def banners(analysed: Analysis) -> list[str]:
             )
     if results.suite_changed:
         found.append("The suite file has changed since this was planned; this is the old one.")
+    found += certificate.banners(results.extras.get("certificate"))
     return found + analysed.audit.banners
 
 

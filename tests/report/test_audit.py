@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench.report.audit import Audit, audit
 from bench.report.comparison import blocks
 from bench.report.figures.lookalikes import lookalike_figures
 from bench.report.gallery import Gallery
+from bench.report.machine import Edition, report_json
 from bench.report.results import Results, read_results
 from bench.report.text import write_text
 from bench.store import Store
@@ -211,6 +213,17 @@ def test_a_row_that_depends_on_other_queries_must_claim_it(synthetic: Make) -> N
     assert all("**audit failed**: transduction" in one for one in marks_of(text, "simclr + maml"))
     assert len(marks_of(text, "simclr + maml")) == 2
     assert "audit failed" not in "".join(marks_of(text, "none + protonet"))
+
+
+def test_marks_for_programs_have_no_markup(synthetic: Make) -> None:
+    """In report.json a mark is plain text, like banners and sentences."""
+    results = audited(synthetic().build(), row=of("simclr + maml", dependent=True))
+    analysis = analyse(results)
+    report = write_text(analysis, Gallery(), "0" * 64)
+    edition = Edition(revision=1, content_hash="0" * 64)
+    rows = json.loads(report_json(analysis, report, edition, []))["blocks"][0]["rows"]
+    marks = next(one["marks"] for one in rows if one["variant"] == "simclr + maml")
+    assert marks[0].startswith("audit failed: transduction: a prediction depends on ")
 
 
 def test_a_claim_that_is_measured_passes(synthetic: Make) -> None:

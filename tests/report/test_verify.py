@@ -493,6 +493,24 @@ def test_numbers_are_compared_by_their_length(printed: str, recomputed: str, agr
     assert len(found.close) == agrees
 
 
+def test_a_long_line_is_cut_where_it_differs() -> None:
+    """What is shown of two long lines begins shortly before their first difference."""
+    same = "word " * 30
+
+    found = difference.compare("x.md", f"{same}a b c".encode(), f"{same}d".encode())
+
+    assert found.differences == [
+        "x.md:1: printed ...word word word word a b c, recomputed ...word word word word d"
+    ]
+
+
+def test_ends_of_lines_are_shown() -> None:
+    """A line that differs in what is not seen is shown in quotation marks."""
+    found = difference.compare("x.md", b"a\r\n", b"a\n")
+
+    assert found.differences == ["x.md:1: printed 'a\\r', recomputed 'a'"]
+
+
 def test_lines_that_are_gone_are_named() -> None:
     """A line left out is named at its place, and not every line that follows."""
     found = difference.compare("x.md", b"1\n3\n4\n", b"1\n2\n3\n4\n")
@@ -542,7 +560,13 @@ def test_the_report_shows_the_certificate(report: Made, equal: bool) -> None:
     assert cell.id in text.split("chosen by the hash")[1]
     other = f"evaluate `{key[:12]}`: episodes.parquet; other hardware or versions (hardware A100"
     assert (other in text) is not equal
+    assert "Not reproduced" not in text  # which hardware may explain
     assert report.verify().agrees
+    at_home = stage | {"there": here, "largest_difference": 0.2}
+    path.write_text(json.dumps(certificate | {"stages": [at_home]}))
+    text = write_report(report.plan, report.store, report.folder.parent).read_text()
+    assert ("> **Not reproduced: 1 of 1 stages" in text) is not equal
+    assert ("; on the same machine; accuracies differ by 0.2 at most" in text) is not equal
     path.write_text(json.dumps(certificate | {"stages": [stage | {"sums": "0" * 64}]}))
     text = write_report(report.plan, report.store, report.folder.parent).read_text()
     assert "A certificate of 2026-02-03 is left out: of other results." in text
