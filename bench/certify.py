@@ -1,7 +1,7 @@
 """Computes some cells of a suite again from nothing, and compares them with the store's.
 
 The cells are chosen by hash, so nobody picks them. The certificate says what was compared, where
-it was computed, and what differs; the report shows it (``bench/report/certificate.py``).
+it was computed, and what differs; the report shows it (``bench/report/evidence/certificate.py``).
 """
 
 import json
@@ -14,9 +14,9 @@ from bench.cell import Cell, Json, StageSpec, digest
 from bench.errors import UserError
 from bench.execute.protocol import AbstractExecutor
 from bench.plan import Plan
-from bench.report.certificate import apart, because, described, path_of
-from bench.report.episodes import EPISODES, read_episodes
-from bench.report.evidence import sums_of
+from bench.report.evidence.certificate import apart, because, described, path_of
+from bench.report.evidence.episodes import EPISODES, read_episodes
+from bench.report.evidence.evidence import sums_of
 from bench.run import Listener, Tally
 from bench.run import run as walk
 from bench.store import Damaged, Store, read_sums, write_atomic

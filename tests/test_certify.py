@@ -16,7 +16,7 @@ from bench.certify import Certificate, below, certify, chosen
 from bench.errors import UserError
 from bench.execute.protocol import AbstractExecutor
 from bench.plan import Plan
-from bench.report.certificate import path_of
+from bench.report.evidence.certificate import path_of
 from bench.report.results import read_results
 from bench.report.write import content_hash
 from bench.run import Tally

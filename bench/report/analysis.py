@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from bench.report.all_pairs import AllPairs, all_pairs
-from bench.report.audit import Audit, audit, marked
+from bench.report.audit.audit import Audit, audit, marked
 from bench.report.comparison import Block, blocks
-from bench.report.data_sets import DataSets, data_sets
-from bench.report.factorial import Factorial, factorial
-from bench.report.looks import row_name
+from bench.report.evidence.looks import row_name
 from bench.report.results import Results
-from bench.report.speed import of_blocks
+from bench.report.views.all_pairs import AllPairs, all_pairs
+from bench.report.views.data_sets import DataSets, data_sets
+from bench.report.views.factorial import Factorial, factorial
+from bench.report.views.speed import of_blocks
 
 
 @dataclass(frozen=True, kw_only=True)

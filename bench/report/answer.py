@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from bench.report import words
+from bench.report.audit.finding import failed
 from bench.report.comparison import Block, Comparison, Row, is_floor
-from bench.report.finding import failed
 
 SAW = {
     "none": "saw no labels",

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from bench.report.analysis import Analysis
-from bench.report.bibliography import bibtex
-from bench.report.evidence import FILES
-from bench.report.latex import latex
+from bench.report.evidence.evidence import FILES
 from bench.report.machine import Edition, report_json
-from bench.report.method import plain_text
+from bench.report.paper.bibliography import bibtex
+from bench.report.paper.latex import latex
+from bench.report.paper.method import plain_text
 from bench.report.text import Report
 from bench.store import SUMS
 

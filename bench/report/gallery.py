@@ -5,17 +5,14 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from bench.report.all_pairs import AllPairs
 from bench.report.analysis import Analysis
-from bench.report.data_sets import DataSets
-from bench.report.factorial import Effect, Factorial
-from bench.report.factorial_view import FactorialView
 from bench.report.figures.accuracy import accuracy_figures
 from bench.report.figures.adaptation import adaptation_figures
 from bench.report.figures.cost import cost_figures
 from bench.report.figures.coverage import coverage_figures
 from bench.report.figures.effects import effects_figures
 from bench.report.figures.episodes import episode_figures
+from bench.report.figures.factorial_view import FactorialView
 from bench.report.figures.forest import NO_VERDICT, forest_figures
 from bench.report.figures.learning import learning_figure
 from bench.report.figures.lookalikes import lookalike_figures
@@ -24,8 +21,10 @@ from bench.report.figures.profiles import profiles_picture
 from bench.report.figures.speed import speed_figures
 from bench.report.figures.style import Picture, looks
 from bench.report.figures.weights import weights_figure
+from bench.report.views.all_pairs import AllPairs
+from bench.report.views.data_sets import DataSets
+from bench.report.views.factorial import Effect, Factorial
 from bench.statistics.interval import Interval
-from bench.statistics.verdict import holm
 
 Pictures = tuple[Picture, ...]
 
@@ -76,7 +75,7 @@ def _view(found: Factorial) -> FactorialView:
     """Return what the heat maps of a factorial view show."""
     assert found.accuracy_GH is not None
     departure_GH = np.array([[one.mean for one in row] for row in found.departures])
-    p = [1.0 if one.p is None else one.p for row in found.departures for one in row]
+    p = [adjusted for *_, adjusted in found.departed]
     g, h = found.reference
     return FactorialView(
         title=found.block.title,
@@ -89,7 +88,7 @@ def _view(found: Factorial) -> FactorialView:
         main_first=[(found.starts[g], None, "reference"), *map(_effect, found.of_start)],
         main_second=[(found.learnings[h], None, "reference"), *map(_effect, found.of_learning)],
         departure_GH=departure_GH,
-        certain_GH=np.reshape(holm(p), departure_GH.shape) < 0.05,
+        certain_GH=np.reshape(p, departure_GH.shape) < 0.05,
     )
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from bench.cell import ROLES, Json
 from bench.report import words
 from bench.report.analysis import Analysis
-from bench.report.bibliography import folded
 from bench.report.comparison import Block, Comparison, Row
+from bench.report.paper.bibliography import folded
 from bench.report.results import CellResult, Group, Results
 from bench.report.tables import Table
 from bench.report.text import Report

@@ -13,8 +13,8 @@ import numpy as np
 
 from bench.cell import ROLES, Cell, Json
 from bench.plan import Plan
-from bench.report.evidence import Evidence, gather
-from bench.report.looks import row_name, standing
+from bench.report.evidence.evidence import Evidence, gather
+from bench.report.evidence.looks import row_name, standing
 from bench.store import Store
 
 Status = Literal["done", "failed", "missing"]

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.report import data_sets_text, factorial_text, speed_text, words
-from bench.report.all_pairs import pairs_table, wins_table
+from bench.report import words
 from bench.report.analysis import Analysis
 from bench.report.answer import sentences
 from bench.report.comparison import Block, is_floor
-from bench.report.data_sets import DataSets
 from bench.report.guessed import guessed_table
-from bench.report.speed import of_blocks
 from bench.report.tables import Table, accuracy_table, across_table, cost_table
+from bench.report.views import data_sets_text, factorial_text, speed_text
+from bench.report.views.all_pairs import pairs_table, wins_table
+from bench.report.views.data_sets import DataSets
+from bench.report.views.speed import of_blocks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.cell import ROLES, Cell
 from bench.report import words
 from bench.report.comparison import Block, Comparison, Row, is_floor
-from bench.report.looks import judged
+from bench.report.evidence.looks import judged
 from bench.report.reproduction import Beside
 from bench.report.results import CellResult, Group, Results
 from bench.statistics.interval import Interval

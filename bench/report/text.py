@@ -8,15 +8,15 @@ from pathlib import Path
 import jinja2
 
 from bench.published import UNSTATED, published
-from bench.report import certificate, speed_text, words
+from bench.report import words
 from bench.report.analysis import Analysis
 from bench.report.answer import overall
-from bench.report.bibliography import Citation, cited, link
 from bench.report.comparison import Block
-from bench.report.compute import compute_table
+from bench.report.evidence import certificate
 from bench.report.gallery import Gallery
-from bench.report.method import Paragraph, method
-from bench.report.outlook import outlook_table
+from bench.report.paper.bibliography import Citation, cited, link
+from bench.report.paper.compute import compute_table
+from bench.report.paper.method import Paragraph, method
 from bench.report.reproduction import Beside, beside, tally
 from bench.report.results import Results
 from bench.report.section import Section, across_data_sets, looked_at, sections_of
@@ -27,6 +27,8 @@ from bench.report.tables import (
     published_table,
     unfinished_table,
 )
+from bench.report.views import speed_text
+from bench.report.views.outlook import outlook_table
 
 
 @dataclass(frozen=True, kw_only=True)

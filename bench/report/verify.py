@@ -15,8 +15,8 @@ from bench.cell import Json, StageSpec
 from bench.errors import UserError
 from bench.provenance import version_of
 from bench.report.difference import TOLERANCE, compare
-from bench.report.episodes import EPISODES, Episodes, Unreadable, read_episodes, said
-from bench.report.evidence import FILES, PLANNED, Evidence, sources, sums_of, unpack
+from bench.report.evidence.episodes import EPISODES, Episodes, Unreadable, read_episodes, said
+from bench.report.evidence.evidence import FILES, PLANNED, Evidence, sources, sums_of, unpack
 from bench.report.write import INDEX, contents
 from bench.store import SUMS, Damaged, Store, read_sums
 

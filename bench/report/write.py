@@ -6,11 +6,11 @@ from pathlib import Path
 
 from bench.plan import Plan
 from bench.report.analysis import analyse, whole_rows
-from bench.report.evidence import REVISION, Evidence, gather, outline, pack
+from bench.report.evidence.evidence import REVISION, Evidence, gather, outline, pack
+from bench.report.evidence.looks import note_looks
 from bench.report.forms import forms
 from bench.report.frame import csv_bytes, frame_of
 from bench.report.gallery import gallery
-from bench.report.looks import note_looks
 from bench.report.machine import Edition
 from bench.report.results import results_of
 from bench.report.text import write_text

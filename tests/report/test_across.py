@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.report.all_pairs import all_pairs, pairs_table, wins_table
 from bench.report.analysis import analyse, whole_rows
 from bench.report.comparison import Block, blocks
-from bench.report.data_sets import DataSets, data_sets
-from bench.report.data_sets_text import (
+from bench.report.evidence.looks import note_looks, read_looks
+from bench.report.results import Results, read_results
+from bench.report.section import sections_of
+from bench.report.views.all_pairs import all_pairs, pairs_table, wins_table
+from bench.report.views.data_sets import DataSets, data_sets
+from bench.report.views.data_sets_text import (
     aggregates_table,
     differences_table,
     profiles_table,
     ranks_note,
 )
-from bench.report.looks import note_looks, read_looks
-from bench.report.outlook import outlook_table, outlooks
-from bench.report.results import Results, read_results
-from bench.report.section import sections_of
+from bench.report.views.outlook import outlook_table, outlooks
 from bench.statistics.verdict import holm
 from tests.report.conftest import METHODS, Bench, Method
 

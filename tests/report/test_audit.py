@@ -16,7 +16,7 @@ from bench.audits import audit_of_data, audits_of_rows
 from bench.cell import Json
 from bench.plan import Plan
 from bench.report.analysis import analyse
-from bench.report.audit import Audit, audit
+from bench.report.audit.audit import Audit, audit
 from bench.report.comparison import blocks
 from bench.report.figures.lookalikes import lookalike_figures
 from bench.report.gallery import Gallery

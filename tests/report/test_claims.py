@@ -8,27 +8,27 @@ import pytest
 
 from bench.errors import UserError
 from bench.report import words
-from bench.report.all_pairs import all_pairs, pairs_table, wins_table
 from bench.report.analysis import Analysis, analyse, whole_rows
 from bench.report.answer import overall, sentences
+from bench.report.audit.finding import FAILED
 from bench.report.comparison import Block, blocks
-from bench.report.data_sets import data_sets
-from bench.report.data_sets_text import differences_table, ranks_note
-from bench.report.factorial import factorial
-from bench.report.factorial_text import effects_table
-from bench.report.factorial_text import sentences as effects_said
-from bench.report.factorial_view import FactorialView
+from bench.report.evidence.looks import note_looks, read_looks
+from bench.report.figures.factorial_view import FactorialView
 from bench.report.figures.style import Picture
-from bench.report.finding import FAILED
 from bench.report.gallery import gallery
-from bench.report.looks import note_looks, read_looks
-from bench.report.outlook import outlooks
-from bench.report.protocol import protocol
+from bench.report.paper.protocol import protocol
 from bench.report.results import Results, read_results
-from bench.report.speed_text import answer, loss_table
-from bench.report.speed_text import pairs_table as speed_pairs_table
 from bench.report.tables import accuracy_table, detectable, power_table
 from bench.report.text import write_text
+from bench.report.views.all_pairs import all_pairs, pairs_table, wins_table
+from bench.report.views.data_sets import data_sets
+from bench.report.views.data_sets_text import differences_table, ranks_note
+from bench.report.views.factorial import factorial
+from bench.report.views.factorial_text import effects_table
+from bench.report.views.factorial_text import sentences as effects_said
+from bench.report.views.outlook import outlooks
+from bench.report.views.speed_text import answer, loss_table
+from bench.report.views.speed_text import pairs_table as speed_pairs_table
 from bench.statistics.interval import Interval
 from bench.statistics.power import components, seeds_needed
 from bench.statistics.verdict import holm

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from bench.report.comparison import Block, blocks
-from bench.report.factorial import Factorial, factorial
-from bench.report.factorial_text import effects_table, sentences
 from bench.report.results import read_results
+from bench.report.views.factorial import Factorial, factorial
+from bench.report.views.factorial_text import effects_table, sentences
 from bench.statistics.interval import crossed_interval
+from bench.statistics.verdict import holm
 from tests.report.conftest import Bench, Method
 
 Make = Callable[..., Bench]
@@ -144,9 +145,13 @@ def test_the_answer_and_the_table_tell_the_effects(synthetic: Make) -> None:
     found = of(synthetic(methods=GRID))
     table, said = effects_table(found), " ".join(sentences(found))
 
-    assert "On average over none, protonet and maml: simclr against none +1" in said
-    assert "On average over none and simclr: maml against protonet +" in said
+    assert "On average over meta none, protonet and maml: pretext simclr against none +1" in said
+    assert "On average over pretext none and simclr: meta maml against protonet +" in said
     assert "none against protonet" not in said  # other labels: the table alone has it
-    assert list(table.frame["effect"]) == ["pretext", "meta", "meta", "interaction", "interaction"]
+    kinds = ["pretext", "meta", "meta", "interaction", "interaction"]
+    assert list(table.frame["effect"]) == [*kinds, *["departure"] * 6]
     assert table.frame["reference_difference"].notna().all()
-    assert len(table.rows) == len(table.frame) == 5
+    assert len(table.rows) == 5
+    departures = table.frame[table.frame["effect"] == "departure"]
+    assert departures["reference_difference"].sum() == pytest.approx(0)
+    assert departures["reference_p_holm"].tolist() == holm(departures["reference_p"].tolist())

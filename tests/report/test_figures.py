@@ -16,13 +16,13 @@ from matplotlib.text import Text
 from PIL import Image
 
 from bench.report.comparison import blocks
-from bench.report.factorial_view import FactorialView
 from bench.report.figures.accuracy import accuracy_figures
 from bench.report.figures.adaptation import MOST_CURVES, adaptation_figures
 from bench.report.figures.cost import cost_figures, front
 from bench.report.figures.coverage import LOOKS, coverage_figures
 from bench.report.figures.effects import effects_figures
 from bench.report.figures.episodes import episode_figures
+from bench.report.figures.factorial_view import FactorialView
 from bench.report.figures.forest import forest_figures
 from bench.report.figures.pairs import pairs_picture, ranks_picture
 from bench.report.figures.style import VERDICT_LOOKS, Picture

@@ -18,15 +18,16 @@ from bench.cell import Json
 from bench.description import describe
 from bench.plan import Plan
 from bench.published import published
-from bench.report import bibliography, words
+from bench.report import words
 from bench.report.analysis import analyse
-from bench.report.bibliography import STATISTICS, Citation, bibtex, cited, folded, parse
 from bench.report.comparison import blocks
-from bench.report.compute import compute_table, spent
 from bench.report.forms import forms
 from bench.report.gallery import Gallery
-from bench.report.latex import escape, latex
 from bench.report.machine import Edition
+from bench.report.paper import bibliography
+from bench.report.paper.bibliography import STATISTICS, Citation, bibtex, cited, folded, parse
+from bench.report.paper.compute import compute_table, spent
+from bench.report.paper.latex import escape, latex
 from bench.report.results import Results, read_results
 from bench.report.tables import Table
 from bench.report.text import write_text

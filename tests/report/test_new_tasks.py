@@ -16,8 +16,8 @@ from bench.report.frame import cell_frame
 from bench.report.pooled import pooled
 from bench.report.preview import plan_text
 from bench.report.results import Group, Results, read_results
-from bench.report.speed import Pair, pairs, speeds
-from bench.report.speed_text import answer
+from bench.report.views.speed import Pair, pairs, speeds
+from bench.report.views.speed_text import answer
 from bench.report.write import write_report
 from bench.statistics.interval import crossed_interval, paired_difference
 from bench.store import Store

@@ -21,7 +21,8 @@ from bench import cli
 from bench.cell import Json
 from bench.errors import UserError
 from bench.plan import Plan
-from bench.report import difference, evidence, write
+from bench.report import difference, write
+from bench.report.evidence import evidence
 from bench.report.gallery import Gallery
 from bench.report.results import read_results, results_of
 from bench.report.verify import Verification, verify

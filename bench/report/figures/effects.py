@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.report import words
-from bench.report.factorial_view import Effect, FactorialView
+from bench.report.figures.factorial_view import Effect, FactorialView
 from bench.report.figures.forest import NO_VERDICT, difference
 from bench.report.figures.heat import annotate, heat_map
 from bench.report.figures.lines import Lines, beside, rule

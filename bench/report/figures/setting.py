@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from bench.report.comparison import Block, slug
-from bench.report.speed import of_blocks
+from bench.report.views.speed import of_blocks
 
 MOST_SAID = 3  # rows that a note names
 

@@ -21,7 +21,7 @@ from bench.report.figures.style import (
     styled,
 )
 from bench.report.results import Group, Results
-from bench.report.speed import MEASURES, of_blocks
+from bench.report.views.speed import MEASURES, of_blocks
 from bench.statistics.interval import crossed_interval
 
 AXIS = {"accuracy": "accuracy (%)", "loss": "query loss (nats)"}

@@ -7,8 +7,8 @@ from scipy import special  # not scipy.stats: it fails where torch cannot be imp
 
 from bench.plan import Plan
 from bench.report import words
+from bench.report.audit.finding import Finding, Outcome, place_of, titled
 from bench.report.comparison import Block, Row, is_floor
-from bench.report.finding import Finding, Outcome, place_of, titled
 from bench.report.guessed import collision_rates
 from bench.report.results import Group, Results
 from bench.report.tables import mean_over_seeds

@@ -8,11 +8,11 @@ import pandas as pd
 from bench.plan import Plan
 from bench.report import words
 from bench.report.comparison import Block, Comparison
-from bench.report.looks import judged
+from bench.report.evidence.looks import judged
 from bench.report.pooled import lacking, members
 from bench.report.results import Results
-from bench.report.speed import MEASURES, Pair, Speed, pairs, speeds
 from bench.report.tables import Table, comparison_columns, interval_columns
+from bench.report.views.speed import MEASURES, Pair, Speed, pairs, speeds
 
 QUESTION = "Does meta-learning over pretexts beat joint training on them, when the pretext is new?"
 WORTH = {"accuracy": "accuracy in points", "loss": "query loss in nats"}

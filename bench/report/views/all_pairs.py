@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.report import words
 from bench.report.comparison import Block, Comparison, compare, judge, opposite
-from bench.report.looks import judged
+from bench.report.evidence.looks import judged
 from bench.report.results import Group
 from bench.report.tables import Table, comparison_columns
 from bench.statistics.verdict import Verdict

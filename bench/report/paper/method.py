@@ -6,10 +6,11 @@ from statistics import median
 from textwrap import fill
 
 from bench.cell import TRAINED, Json
-from bench.report import compute, words
+from bench.report import words
 from bench.report.answer import one_seed
 from bench.report.comparison import Block
-from bench.report.protocol import protocol
+from bench.report.paper import compute
+from bench.report.paper.protocol import protocol
 from bench.report.results import Results
 
 WIDTH = 100  # columns of the plain text

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bench.report import words
+from bench.report.audit.fairness import of_results
+from bench.report.audit.finding import FAILED, Finding, Place, folded
+from bench.report.audit.measured import of_stages, undone
 from bench.report.comparison import Block, Row
-from bench.report.fairness import of_results
-from bench.report.finding import FAILED, Finding, Place, folded
-from bench.report.measured import of_stages, undone
 from bench.report.results import Results
 from bench.report.tables import Table
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench.report import words
-from bench.report.data_sets import THRESHOLDS, DataSets, Everywhere
-from bench.report.looks import judged
+from bench.report.evidence.looks import judged
 from bench.report.tables import NAN, Table
+from bench.report.views.data_sets import THRESHOLDS, DataSets, Everywhere
 from bench.statistics.aggregate import FEWEST_BLOCKS, interquartile_mean
 
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 
 from bench.cell import ROLES
-from bench.report import speed_text, words
+from bench.report import words
 from bench.report.results import CellResult, Results
+from bench.report.views import speed_text
 
 FEW = 3  # values that a sentence can hold
 PHASES = {

@@ -7,7 +7,7 @@ from bench.audits import Audit
 from bench.cell import Json
 from bench.dataset import SPLITS
 from bench.report import words
-from bench.report.finding import Finding, place_of, titled
+from bench.report.audit.finding import Finding, place_of, titled
 from bench.report.marks import is_transductive
 from bench.report.results import Group, Results
 

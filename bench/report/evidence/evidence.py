@@ -19,8 +19,8 @@ from bench.cell import Json, digest
 from bench.errors import UserError
 from bench.plan import Plan
 from bench.provenance import version_of
-from bench.report import certificate, looks
-from bench.report.episodes import (
+from bench.report.evidence import certificate, looks
+from bench.report.evidence.episodes import (
     EPISODES,
     Episodes,
     Unreadable,
@@ -141,7 +141,7 @@ def published_sum() -> str:
 @cache
 def sources() -> str:
     """Return the sha256 of the code that makes a report, which may change within a version."""
-    total, package = hashlib.sha256(), Path(__file__).parents[1]
+    total, package = hashlib.sha256(), Path(__file__).parents[2]
     for folder in ("report", "statistics"):
         for path in sorted((package / folder).rglob("*")):
             if path.suffix in (".py", ".jinja"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.cell import Json
 from bench.report import words
-from bench.report.latex import escape
+from bench.report.paper.latex import escape
 from bench.report.reproduction import Beside
 
 FILE = Path(__file__).with_name("references.bib")  # one field a line, as ``entries`` reads it

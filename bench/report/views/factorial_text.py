@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from bench.report import words
-from bench.report.factorial import Effect, Factorial
-from bench.report.looks import judged
+from bench.report.comparison import Comparison
+from bench.report.evidence.looks import judged
 from bench.report.tables import Table, comparison_columns
+from bench.report.views.factorial import Effect, Factorial
 
 KINDS = ("pretext", "meta", "interaction")
 GAINS = {"better": "larger gain", "worse": "smaller gain"}  # what a verdict on an interaction says
@@ -17,7 +18,10 @@ def sentences(found: Factorial) -> list[str]:
     """Say what each start and each way of meta-learning does on average, where that is judged."""
     if found.trouble:
         return []
-    said = _means(found.of_start, found.learnings) + _means(found.of_learning, found.starts)
+    said = [
+        *_means(found.of_start, "pretext", found.learnings, "meta"),
+        *_means(found.of_learning, "meta", found.starts, "pretext"),
+    ]
     apart = list(_gains(found))
     if apart:
         said.append(f"Pretext and meta do not just add up: {'; '.join(apart)}.")
@@ -44,14 +48,14 @@ def _gains(found: Factorial) -> Iterator[str]:
             )
 
 
-def _means(effects: Sequence[Effect], over: Sequence[str]) -> list[str]:
+def _means(effects: Sequence[Effect], of: str, over: Sequence[str], other: str) -> list[str]:
     """Say in one sentence what each level of a factor does, where a verdict is due."""
     fair = [one for one in effects if one.compared.verdict]
     if not fair:
         return []
     among = words.listing([words.escape(name) for name in over])
     parts = [f"{_named(one)} {_told(one)}" for one in fair]
-    return [f"On average over {among}: {'; '.join(parts)}."]
+    return [f"On average over {other} {among}: {of} {'; '.join(parts)}."]
 
 
 def _named(one: Effect) -> str:
@@ -77,7 +81,10 @@ def _verdict(kind: str, one: Effect) -> str:
 
 
 def effects_table(found: Factorial) -> Table:
-    """Every main effect and interaction with its interval, adjusted p and verdict."""
+    """Every main effect and interaction with its interval, adjusted p and verdict.
+
+    The CSV has the departures from additivity, too, which a figure shows.
+    """
     kinds = (found.of_start, found.of_learning, found.interactions)
     every = [(kind, one) for kind, effects in zip(KINDS, kinds, strict=True) for one in effects]
     rows = [
@@ -95,6 +102,13 @@ def effects_table(found: Factorial) -> Table:
         {"effect": kind, "level": one.level, "marked": one.marked}
         | comparison_columns("reference", one.compared)
         for kind, one in every
+    ]
+    numbers += [
+        {"effect": "departure", "level": f"{start} before {learning}"}
+        | comparison_columns(
+            "reference", Comparison(reference="what adds up", difference=one, p_holm=p)
+        )
+        for start, learning, one, p in found.departed
     ]
     return Table(
         name=f"effects-{found.block.slug}",

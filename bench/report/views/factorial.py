@@ -15,11 +15,12 @@ import numpy as np
 
 from bench.cell import Cell, Json, digest
 from bench.plan import Plan
+from bench.report.audit.finding import failed
 from bench.report.comparison import Block, Comparison, judge
-from bench.report.finding import failed
 from bench.report.results import Group
 from bench.statistics.contrast import departure, interaction, main_effect
 from bench.statistics.interval import Interval, crossed_interval
+from bench.statistics.verdict import holm
 
 START = ("pretext.", "init.", "pretrain.")
 LEARNING = ("meta.", "tasks.", "task.", "auxiliary.", "metatrain.", "selection", "norm.")
@@ -58,6 +59,15 @@ class Factorial:
     of_learning: tuple[Effect, ...] = ()
     interactions: tuple[Effect, ...] = ()
     departures: tuple[tuple[Interval, ...], ...] = ()
+
+    @property
+    def departed(self) -> list[tuple[str, str, Interval, float]]:
+        """Each row's start, way of learning, departure, and its p adjusted over all of them."""
+        every = [one for row in self.departures for one in row]
+        places = [(start, learning) for start in self.starts for learning in self.learnings]
+        adjusted = holm([1.0 if one.p is None else one.p for one in every])
+        found = zip(places, every, adjusted, strict=False)  # none of them with a trouble
+        return [(start, learning, one, p) for (start, learning), one, p in found]
 
 
 def factorial(block: Block, plan: Plan) -> Factorial | None:

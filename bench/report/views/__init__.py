@@ -1,0 +1,1 @@
+"""Ways to look at results beside a row and its baseline: grids, pairs, data sets, new tasks."""
