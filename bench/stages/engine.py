@@ -152,3 +152,20 @@ def over_tasks(
 
     stacked = {name: torch.stack([getattr(task, name) for task in tasks]) for name in names}
     return tuple(vmap(of_tensors)(stacked))
+
+
+def counted(
+    learner: Learner,
+    function: Callable[[Task], tuple[Tensor, ...]],
+    tasks: Sequence[Task],
+    *,
+    vectorised: bool,
+) -> tuple[tuple[Tensor, ...], int]:
+    """As ``over_tasks``, and how many examples ``learner`` passed forward in all tasks.
+
+    A traced pass is made once for all of them.
+    """
+    before = learner.passed
+    results = over_tasks(function, tasks, vectorised=vectorised)
+    traced = len(tasks) if vectorised else 1
+    return results, (learner.passed - before) * traced

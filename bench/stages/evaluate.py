@@ -20,7 +20,7 @@ from bench.stages.engine import (
     FeatureLearner,
     Learner,
     channels_last,
-    over_tasks,
+    counted,
 )
 from bench.stages.model import Model, assemble
 from bench.stages.place import Clock, Diverged, Place, Result, made_by, peak_memory
@@ -145,10 +145,9 @@ class Examiner:
         self, function: Callable[[Task], tuple[Tensor, ...]], tasks: Sequence[Task]
     ) -> tuple[Tensor, ...]:
         """Apply a function of one task to several, by vmap where the device asks for it."""
-        before = self._learner.passed
-        results = over_tasks(function, tasks, vectorised=self.at_once > 1)
-        traced = len(tasks) if self.at_once > 1 else 1  # tasks that one traced pass stands for
-        self._counted += (self._learner.passed - before) * traced
+        vectorised = self.at_once > 1
+        results, passed = counted(self._learner, function, tasks, vectorised=vectorised)
+        self._counted += passed
         return results
 
     def adapted(self, task: Task) -> Iterator[Tensors]:

@@ -27,7 +27,7 @@ from bench.episodes import PretextBank, draw_pretext_bank
 from bench.inner import gradient_steps
 from bench.schemes import support_loss
 from bench.stages.checkpoint import read_checkpoint, write_checkpoint
-from bench.stages.engine import TASKS_AT_ONCE, Learner, channels_last, over_tasks
+from bench.stages.engine import TASKS_AT_ONCE, Learner, channels_last, counted
 from bench.stages.evaluate import EPISODES, REPORTS, at_steps, episodes_file
 from bench.stages.model import Model, assemble
 from bench.stages.place import Clock, Diverged, Place, Result, made_by, peak_memory
@@ -168,10 +168,9 @@ class Pupil:
         self, function: Callable[[Task], tuple[Tensor, ...]], tasks: Sequence[Task]
     ) -> tuple[Tensor, ...]:
         """Apply a function of one task to several, by vmap where the device asks for it."""
-        before = self._learner.passed
-        results = over_tasks(function, tasks, vectorised=self.at_once > 1)
-        traced = len(tasks) if self.at_once > 1 else 1  # tasks that one traced pass stands for
-        self.passed += (self._learner.passed - before) * traced
+        vectorised = self.at_once > 1
+        results, passed = counted(self._learner, function, tasks, vectorised=vectorised)
+        self.passed += passed
         return results
 
     def adapted(self, task: Task, rate: float) -> Iterator[Tensors]:
