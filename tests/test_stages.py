@@ -284,6 +284,10 @@ def test_cost_and_provenance(path: Path_, stores: tuple[Store, Store]) -> None:
     assert manifest["provenance"].keys() == provenance(torch.device("cpu")).keys()
     assert versions().items() <= manifest["provenance"].items()
     assert manifest["inputs"] == spec.inputs
+    hardware = manifest["provenance"]["hardware"]
+    assert hardware.endswith(f", {torch.backends.cpu.get_cpu_capability()}")
+    if Path("/proc/cpuinfo").is_file() and "cpu family" in Path("/proc/cpuinfo").read_text():
+        assert ", family " in hardware
 
 
 def test_memory_format_is_a_constant() -> None:
