@@ -175,7 +175,7 @@ def _transduction(group: Group, measured: Manifest, claimed: bool) -> Finding:
         (
             True,
             False,
-        ): f"a prediction depends on the other queries (by {largest:.1g} of its scores' "
+        ): f"a prediction depends on the other queries (by {largest:.2g} of its scores' "
         "spread), which its method and norm do not claim",
         (False, True): "claims more than measured: no prediction was seen to depend on the others",
     }[measured["dependent"], claimed]
