@@ -155,3 +155,21 @@ def test_the_answer_and_the_table_tell_the_effects(synthetic: Make) -> None:
     departures = table.frame[table.frame["effect"] == "departure"]
     assert departures["reference_difference"].sum() == pytest.approx(0)
     assert departures["reference_p_holm"].tolist() == holm(departures["reference_p"].tolist())
+
+
+def test_budgets_are_no_levels_where_none_is_shared(synthetic: Make) -> None:
+    """Rows that spent a part of one total on pre-training make a grid, and their effects a mark."""
+    spent = tuple(
+        replace(
+            one,
+            params={
+                **one.params,
+                "metatrain.budget": "100 images" if one.pretext == "none" else "50 images",
+            },
+        )
+        for one in GRID
+    )
+    found = of(synthetic(methods=spent))
+
+    assert (found.starts, len(found.learnings)) == (("none", "simclr"), 3)
+    assert all(one.marked for one in found.of_start)

@@ -24,6 +24,7 @@ from bench.statistics.verdict import holm
 
 START = ("pretext.", "init.", "pretrain.")
 LEARNING = ("meta.", "tasks.", "task.", "auxiliary.", "metatrain.", "selection", "norm.")
+SPENT = "metatrain."  # how much of it: a pre-trained row may have spent a part of the same total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,8 @@ def factorial(block: Block, plan: Plan) -> Factorial | None:
     """Return the effects within a block's grid; None where no grid of 2 x 2 rows is complete."""
     order = {cell.variant: place for place, cell in reversed(list(enumerate(plan.cells)))}
     groups = [row.group for row in block.rows]
-    grid = _grid(sorted(groups, key=lambda group: order[group.variant]))
+    groups.sort(key=lambda group: order[group.variant])
+    grid = _grid(groups, LEARNING) or _grid(groups, tuple(n for n in LEARNING if n != SPENT))
     if grid is None:
         return None
     starts = _names([row[0].first for row in grid], START, _start_name)
@@ -88,14 +90,15 @@ def factorial(block: Block, plan: Plan) -> Factorial | None:
     return _with_effects(named, grid, float(plan.settings["margin"]))
 
 
-def _grid(groups: Sequence[Group]) -> list[list[Group]] | None:
+def _grid(groups: Sequence[Group], learning_by: tuple[str, ...]) -> list[list[Group]] | None:
     """Return rows as [G][H]: of all complete grids of starts and ways of learning the largest.
 
     Candidates are the ways of learning that two starts share, and the starts that have them all.
+    Of rows that are one way of learning after one start, as by another budget, the suite's first.
     """
     placed: dict[str, dict[str, Group]] = {}
     for group in groups:
-        start, learning = _level(group.first, START), _level(group.first, LEARNING)
+        start, learning = _level(group.first, START), _level(group.first, learning_by)
         placed.setdefault(start, {}).setdefault(learning, group)
     best: list[list[Group]] = []
     for one, other in combinations(placed.values(), 2):
