@@ -16,7 +16,6 @@ from bench.plan import Plan
 from bench.report import words
 from bench.store import Store, write_atomic
 
-Looks = Mapping[str, Sequence[Sequence[int]]]  # a row's name to the seeds of each look, in order
 FILE = "looks.json"
 
 
