@@ -8,7 +8,14 @@ import pytest
 
 from bench.report.comparison import Block, blocks
 from bench.report.results import read_results
-from bench.report.views.factorial import Factorial, factorial
+from bench.report.views.factorial import (
+    LEARNING_SET,
+    Factorial,
+    _learning_name,
+    _names,
+    _on_tasks,
+    factorial,
+)
 from bench.report.views.factorial_text import effects_table, sentences
 from bench.statistics.interval import crossed_interval
 from bench.statistics.verdict import holm
@@ -173,3 +180,19 @@ def test_budgets_are_no_levels_where_none_is_shared(synthetic: Make) -> None:
 
     assert (found.starts, len(found.learnings)) == (("none", "simclr"), 3)
     assert all(one.marked for one in found.of_start)
+
+
+def test_ways_of_learning_are_named_by_what_was_set(synthetic: Make) -> None:
+    """By their tasks where these differ; what follows from a setting names nothing."""
+    plan, _ = synthetic(methods=GRID).build()
+    cells = {cell.variant: cell for cell in plan.cells}
+    labels, maml = cells["none + protonet"], cells["none + maml"]
+    guessed = {"task.collisions": 0.2, "task.ways": 50, "metatrain.steps": 7}
+    instances = replace(labels, tasks="instances", params={**labels.params, **guessed})
+    longer = replace(maml, params={**maml.params, **guessed, "meta.steps": 10})
+    ways = [_learning_name, _on_tasks]
+
+    assert _names([labels, instances, maml], ways, LEARNING_SET) == [
+        *("protonet on labels", "protonet on instances", "maml")
+    ]
+    assert _names([maml, longer], ways, LEARNING_SET)[1] == "maml on labels (steps=10)"

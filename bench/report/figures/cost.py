@@ -234,7 +234,7 @@ def _near(axis: Axes, one: tuple[float, float, str], other: tuple[float, float])
         axis.transAxes.inverted().transform(axis.transData.transform(place))
         for place in (one[:2], other)
     )
-    return bool(abs(right - left) < 0.08 and abs(high - low) < 0.09)
+    return bool(abs(right - left) < 0.13 and abs(high - low) < 0.09)
 
 
 def _numbered(axis: Axes, x: float, y: float, number: str) -> None:

@@ -91,7 +91,7 @@ def _handles(effects: Sequence[Effect]) -> dict[str, Artist]:
 def _chars(view: FactorialView) -> int:
     """How many characters fit above a column."""
     share = len(view.columns) * (1 if len(view.columns) > MOST_BESIDE else 2)
-    return max(6, int((WIDTH - 1.6) / share / 0.072))
+    return max(6, int((WIDTH - 1.6) / share / 0.085))
 
 
 def _accuracy(axis: Axes, view: FactorialView) -> None:

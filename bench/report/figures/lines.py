@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.report.figures.style import CONTROL, columns_of, panels, wrapped
 
+MEASURED = 3  # names of lines, the widest by estimate, that the layout measures
 LINE = 0.165  # inches that a line of a label takes
 SPACE = 1.3  # lines that a label of one line takes
 GUIDE: Mapping[str, Any] = {"color": "#e4e4e4", "linewidth": 0.7, "zorder": 0.8}
@@ -99,7 +100,7 @@ def _name(axis: Axes, lines: Lines) -> None:
         (places[name] - (_lines(name) + SPACE) / 2, heading, "bold")
         for name, heading in lines.headings.items()
     ]
-    widest = max(texts, key=_width)
+    widest = sorted(texts, key=_width)[-MEASURED:]
     for y, text, weight in texts:
         axis.text(
             -0.02,
@@ -110,13 +111,14 @@ def _name(axis: Axes, lines: Lines) -> None:
             fontsize=8.5,
             weight=weight,
             transform=axis.get_yaxis_transform(),
-        ).set_in_layout((y, text, weight) == widest)
+        ).set_in_layout((y, text, weight) in widest)
 
 
 def _width(text: tuple[float, str, str]) -> float:
-    """Estimate how wide a text is, in plain characters."""
+    """Estimate how wide a text is: a capital is wide, and so is what is bold."""
     _, words, weight = text
-    return max(map(len, words.split("\n"))) * (1.2 if weight == "bold" else 1.0)
+    widest = max(len(line) + 0.3 * sum(map(str.isupper, line)) for line in words.split("\n"))
+    return widest * (1.15 if weight == "bold" else 1.0)
 
 
 def under_references(order: Sequence[str], references: Mapping[str, str]) -> Lines:

@@ -7,13 +7,13 @@ the crossed interval of that contrast.
 Shapes: G starts, H ways of meta-learning, S seeds, E episodes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from bench.cell import Cell, Json, digest
+from bench.cell import Cell, digest
 from bench.plan import Plan
 from bench.report.audit.finding import failed
 from bench.report.comparison import Block, Comparison, judge
@@ -24,6 +24,9 @@ from bench.statistics.verdict import holm
 
 START = ("pretext.", "init.", "pretrain.")
 LEARNING = ("meta.", "tasks.", "task.", "auxiliary.", "metatrain.", "selection", "norm.")
+START_SET = ("pretext.", "init.", "pretrain.budget")
+LEARNING_SET = ("meta.", "tasks.", "auxiliary.", "metatrain.budget", "selection", "norm.")
+Naming = Callable[[Cell], str]
 SPENT = "metatrain."  # how much of it: a pre-trained row may have spent a part of the same total
 
 
@@ -79,10 +82,14 @@ def factorial(block: Block, plan: Plan) -> Factorial | None:
     grid = _grid(groups, LEARNING) or _grid(groups, tuple(n for n in LEARNING if n != SPENT))
     if grid is None:
         return None
-    starts = _names([row[0].first for row in grid], START, _start_name)
-    learnings = _names([group.first for group in grid[0]], LEARNING, _learning_name)
+    starts = _names([row[0].first for row in grid], [_start_name], START_SET)
+    ways = [_learning_name, _on_tasks, _beside]
+    learnings = _names([group.first for group in grid[0]], ways, LEARNING_SET)
     named = Factorial(
-        block=block, starts=starts, learnings=learnings, reference=_reference(grid, block)
+        block=block,
+        starts=tuple(starts),
+        learnings=tuple(learnings),
+        reference=_reference(grid, block),
     )
     trouble = _trouble(grid)
     if trouble:
@@ -120,29 +127,31 @@ def _level(cell: Cell, names: tuple[str, ...]) -> str:
     return digest([*axes, params, cell.encoder])
 
 
-def _names(
-    cells: Sequence[Cell], names: tuple[str, ...], name_of: Callable[[Cell], str]
-) -> tuple[str, ...]:
-    """Name levels by their plug-in, and by the parameters in which equal names differ."""
-    plain = [name_of(cell) for cell in cells]
-    found = []
-    for cell, name in zip(cells, plain, strict=True):
-        alike = [other for other, its in zip(cells, plain, strict=True) if its == name]
-        differing = _differing(cell, alike, names)
-        shown = ", ".join(f"{key}={value}" for key, value in differing.items())
-        found.append(f"{name} ({shown})" if shown else name)
-    return tuple(found)
+def _names(cells: Sequence[Cell], called: Sequence[Naming], params: tuple[str, ...]) -> list[str]:
+    """Name levels by the first way that tells each from the others, else by their parameters too.
+
+    ``params`` begin the names of those that somebody sets; what follows from them is left out.
+    """
+    names = [called[0](cell) for cell in cells]
+    for way in called[1:]:
+        alone = [names.count(name) == 1 for name in names]
+        names = [n if one else way(c) for n, one, c in zip(names, alone, cells, strict=True)]
+    return [
+        f"{name} ({shown})" if (shown := _differing(cell, name, names, cells, params)) else name
+        for cell, name in zip(cells, names, strict=True)
+    ]
 
 
-def _differing(cell: Cell, alike: Sequence[Cell], names: tuple[str, ...]) -> Mapping[str, Json]:
-    params = {key: value for key, value in cell.params.items() if key.startswith(names)}
-    axes = {"tasks": cell.tasks, "auxiliary": cell.auxiliary} if names == LEARNING else {}
-    every = [{**one.params, "tasks": one.tasks, "auxiliary": one.auxiliary} for one in alike]
-    return {
-        key.partition(".")[2] or key: value
-        for key, value in (params | axes).items()
-        if any(other.get(key) != value for other in every)
-    }
+def _differing(
+    cell: Cell, name: str, names: Sequence[str], cells: Sequence[Cell], params: tuple[str, ...]
+) -> str:
+    """Write the parameters in which a cell differs from others of its name."""
+    alike = [other for other, its in zip(cells, names, strict=True) if its == name]
+    return ", ".join(
+        f"{key.partition('.')[2] or key}={value}"
+        for key, value in cell.params.items()
+        if key.startswith(params) and any(one.params.get(key) != value for one in alike)
+    )
 
 
 def _start_name(cell: Cell) -> str:
@@ -151,6 +160,15 @@ def _start_name(cell: Cell) -> str:
 
 def _learning_name(cell: Cell) -> str:
     return cell.meta
+
+
+def _on_tasks(cell: Cell) -> str:
+    return cell.meta if cell.tasks == "none" else f"{cell.meta} on {cell.tasks}"
+
+
+def _beside(cell: Cell) -> str:
+    auxiliary = "" if cell.auxiliary == "none" else f" beside {cell.auxiliary}"
+    return f"{_on_tasks(cell)}{auxiliary}"
 
 
 def _reference(grid: Sequence[Sequence[Group]], block: Block) -> tuple[int, int]:
