@@ -34,6 +34,7 @@ class Comparison:
 
     ``verdict`` and ``p_holm`` stay None where only the difference is shown (other labels).
     ``looked_at`` says it of the first of the two rows whose seeds came after a report on it.
+    ``turned``: it was judged the other way round, in the family of the other row's comparison.
     """
 
     reference: str
@@ -44,6 +45,7 @@ class Comparison:
     p_holm: float | None = None
     verdict: Verdict | None = None
     looked_at: str = ""
+    turned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +241,10 @@ def judge_all(
             family, judge([one for _, one in family], margin), strict=True
         )
     }
-    both = {(floor, name): opposite(judged[name, floor], name) for floor, name in turned}
+    both = {
+        (floor, name): replace(opposite(judged[name, floor], name), turned=True)
+        for floor, name in turned
+    }
     return judged | both
 
 

@@ -120,16 +120,12 @@ class Group:
         """Headline accuracies [S, E], of the named seeds alone where some are named."""
         return np.stack([r.accuracy_TE[-1] for r in self._chosen(seeds)])
 
-    def curve(self) -> np.ndarray:
-        """Accuracies [T, S, E] after each number of test-time steps."""
-        return np.stack([one.accuracy_TE for one in self.done], axis=1)
-
     def losses(self, seeds: frozenset[int] | None = None) -> np.ndarray:
         """Query losses [T, S, E] in nats; of the named seeds alone where some are named."""
         return np.stack([one.loss_TE for one in self._chosen(seeds)], axis=1)
 
     def accuracies(self, seeds: frozenset[int] | None = None) -> np.ndarray:
-        """Accuracies [T, S, E], of the named seeds alone where some are named."""
+        """Accuracies [T, S, E] after each read-out, of the named seeds alone where some are."""
         return np.stack([one.accuracy_TE for one in self._chosen(seeds)], axis=1)
 
     @property

@@ -54,9 +54,10 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
     sections = sections_of(found)
     over_sets = [across_data_sets(one) for one in found.data_sets]
     numbers = beside(blocks, plan, published())
+    power = power_table(blocks)
     whole = {
         "published": published_table(numbers),
-        "power": power_table(blocks),
+        "power": power,
         "outlook": outlook_table(blocks, results),
         "compute": compute_table(results),
         "provenance": provenance_table(results),
@@ -88,7 +89,7 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
         dropped=plan.dropped,
         warnings=plan.warnings,
         notes=results.notes,
-        assumed="assumed" in whole["power"].markdown if whole["power"] else False,
+        assumed="assumed" in power.markdown,
         sign_flip=_sign_flip(blocks),
         method=paragraphs,
         of_classes=not settings.get("held_out"),
@@ -161,7 +162,7 @@ def _sign_flip(blocks: Sequence[Block]) -> str:
         for block in blocks
         for row in block.rows
         for one in {one.reference: one for one in (row.baseline, row.floor) if one}.values()
-        if one.verdict in {"better", "worse"}
+        if one.verdict in {"better", "worse"} and not one.turned
     ]
     checked = [found for found in judged if found[2].sign_flip is not None]
     if not checked:

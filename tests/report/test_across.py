@@ -22,7 +22,7 @@ from bench.report.views.data_sets_text import (
     profiles_table,
     ranks_note,
 )
-from bench.report.views.outlook import outlook_table, outlooks
+from bench.report.views.outlook import _family, outlook_table, outlooks
 from bench.statistics.verdict import holm
 from tests.report.conftest import METHODS, Bench, Method
 
@@ -287,3 +287,21 @@ def test_a_baseline_and_its_floor_are_judged_once(synthetic: Make) -> None:
     assert (floor.verdict, baseline.verdict) == ("worse", "better")
     assert (floor.reference, floor.p_holm) == ("simclr + none", baseline.p_holm)
     assert other.p_holm == other.difference.p  # alone in the baseline's family
+
+
+def test_the_outlook_lists_a_baseline_and_its_floor_once(synthetic: Make) -> None:
+    """It was judged in the floor's family, which is the one that its seeds are reckoned by."""
+    near = Method(label="simclr + none", mean=0.455, pretext="simclr")
+    rotated = Method(label="rotation + none", mean=0.46, pretext="rotation")
+    settings = {"baseline": {"train": "none + protonet", "none": "simclr + none"}}
+    methods = (METHODS[0], METHODS[1], near, rotated)
+    results = results_of(synthetic(methods=methods, settings=settings, shots=(1,)))
+    found = blocks(results)
+
+    pairs = [(one.group.variant, one.compared.reference) for one in outlooks(found, results)]
+
+    assert ("simclr + none", "random_init") in pairs
+    assert ("random_init", "simclr + none") not in pairs
+    alone = next(row.baseline for row in found[0].rows if row.group.variant == "rotation + none")
+    assert alone is not None
+    assert _family(found[0], alone) == 1  # the floor is no part of the baseline's family

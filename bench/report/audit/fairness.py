@@ -48,7 +48,7 @@ def _before_any_step(group: Group, plan: Plan) -> Iterator[Finding]:
     steps = group.done[0].steps if group.done else ()
     if group.trouble or len(steps) < 2 or steps[0] or group.first.params.get("meta.tune_steps"):
         return
-    interval, chance = _around(group.curve()[0], group, plan), 1 / group.ways
+    interval, chance = _around(group.accuracies()[0], group, plan), 1 / group.ways
     right = interval.low - SLACK <= chance <= interval.high + SLACK
     shown = f"{group.shots}-shot: {_shown(interval)}"
     own = plan.cards.get(f"meta/{group.first.meta}", {}).get("package", "bench") == "bench"

@@ -7,7 +7,7 @@ from bench.audits import Audit
 from bench.cell import Json
 from bench.dataset import SPLITS
 from bench.report import words
-from bench.report.audit.finding import Finding, place_of, titled
+from bench.report.audit.finding import Finding, Outcome, place_of, titled
 from bench.report.marks import is_transductive
 from bench.report.results import Group, Results
 
@@ -139,8 +139,8 @@ def _look_alikes(audit: Audit, perceptual: Manifest) -> Finding:
     counts = perceptual["counts"]
     total = sum(counts.values())
     found = f"of one perceptual hash: {_counted(counts)}; look at the pictures" if total else "none"
-    outcome = "advice" if total else "passed"
-    return Finding(check=check, subject=subject, found=found, outcome=outcome, value=total)  # type: ignore[arg-type]  # two literals
+    outcome: Outcome = "advice" if total else "passed"
+    return Finding(check=check, subject=subject, found=found, outcome=outcome, value=total)
 
 
 def _of_row(audit: Audit, manifest: Manifest, results: Results) -> Iterator[Finding]:
@@ -179,12 +179,12 @@ def _transduction(group: Group, measured: Manifest, claimed: bool) -> Finding:
         "spread), which its method and norm do not claim",
         (False, True): "claims more than measured: no prediction was seen to depend on the others",
     }[measured["dependent"], claimed]
-    outcomes = {(True, False): "failed", (False, True): "advice"}
+    outcomes: dict[tuple[bool, bool], Outcome] = {(True, False): "failed", (False, True): "advice"}
     return Finding(
         check=check,
         subject=titled(group),
         found=found,
-        outcome=outcomes.get((measured["dependent"], claimed), "passed"),  # type: ignore[arg-type]  # literals
+        outcome=outcomes.get((measured["dependent"], claimed), "passed"),
         value=largest,
     )
 

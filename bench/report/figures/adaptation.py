@@ -82,7 +82,7 @@ def _steps(row: Row) -> tuple[int, ...]:
 
 
 def _curve(axis: Axes, row: Row, look: Look, last: int) -> None:
-    intervals = [crossed_interval(a_SE) for a_SE in row.group.curve()]
+    intervals = [crossed_interval(a_SE) for a_SE in row.group.accuracies()]
     steps = _steps(row)
     level = len(steps) == 1
     x = [0, last] if level else list(steps)

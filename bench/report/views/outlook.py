@@ -46,14 +46,14 @@ def outlooks(blocks: Sequence[Block], results: Results) -> list[Outlook]:
 def _undecided(block: Block) -> Iterator[tuple[Group, Comparison]]:
     for row in block.rows:
         for one in {one.reference: one for one in (row.baseline, row.floor) if one}.values():
-            if one.verdict == "undecided":
+            if one.verdict == "undecided" and not one.turned:
                 yield row.group, one
 
 
 def _family(block: Block, one: Comparison) -> int:
     """Return how many comparisons with its reference share Holm's adjustment, done or not."""
     return sum(
-        own.reference == one.reference and bool(own.verdict or own.trouble)
+        own.reference == one.reference and bool(own.verdict or own.trouble) and not own.turned
         for row in block.rows
         for own in {c.reference: c for c in (row.baseline, row.floor) if c}.values()
     )
