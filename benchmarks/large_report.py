@@ -3,9 +3,9 @@
     python benchmarks/large_report.py
 
 A real plan is made of a suite of 25 rows, 2 numbers of shots and 20 seeds; its store is filled with
-invented outcomes, audits that pass included. It is to take under 20 s and 1 GB. Then ``bench
-report`` writes the report in a process of its own, where torch cannot be imported, and ``bench
-verify`` recomputes it in another.
+invented outcomes, audits that pass included. Then ``bench report`` writes the report in a process
+of its own, where torch cannot be imported, and ``bench verify`` recomputes it in another. Writing
+it is to take under 20 s and 1 GB.
 """
 
 import argparse
