@@ -82,27 +82,32 @@ class Cell:
     seed: int
     control: str = ""
     held_out: str = ""  # the pretext task it is tested on as new; empty where classes are
+    default_of: str = ""  # the tuned variant whose parameters before tuning it has
+    trial: str = ""  # of a tuning: its number, and the share of the budget where that is not whole
     params: Mapping[str, Json] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def described(self) -> dict[str, Json]:
-        """The cell as JSON, with its id; without ``held_out`` where that is empty.
+        """The cell as JSON, with its id; without what came later where that is empty.
 
-        Plans of suites that hold nothing out are thus equal to those written before it was there.
+        Plans that have no use for it are thus equal to those written before it was there.
         """
+        later = ("held_out", "default_of", "trial")
         fields = asdict(self) | {"id": self.id}
-        return fields if self.held_out else {k: v for k, v in fields.items() if k != "held_out"}
+        return {k: v for k, v in fields.items() if v or k not in later}
 
     @property
     def id(self) -> str:
         """Readable and unique in a suite: ``simclr + maml/glyphs 5-way 1-shot/seed 0``.
 
-        On a held-out task: ``joint/glyphs 4-way 5-shot, new position/seed 0``.
+        On a held-out task: ``joint/glyphs 4-way 5-shot, new position/seed 0``. Of a tuning:
+        ``protonet, trial 3/glyphs 5-way 1-shot/seed 1000``.
         """
+        trial = f", trial {self.trial}" if self.trial else ""
         new = f", new {self.held_out}" if self.held_out else ""
         setting = f"{self.data} {self.ways}-way {self.shots}-shot{new}"
-        return f"{self.variant}/{setting}/seed {self.seed}"
+        return f"{self.variant}{trial}/{setting}/seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,7 @@ from bench.contract.values import (
     Tensors,
     Validation,
 )
+from bench.space import OneOf, Reals, Space, Whole
 
 __all__ = [
     "AbstractAugment",
@@ -64,12 +65,16 @@ __all__ = [
     "Examples",
     "Loss",
     "Norm",
+    "OneOf",
     "Pretext",
     "PretextOrNone",
+    "Reals",
     "Setting",
     "Shape",
+    "Space",
     "Task",
     "TaskShape",
     "Tensors",
     "Validation",
+    "Whole",
 ]

@@ -9,6 +9,7 @@ from pydantic import ConfigDict
 from torch import Generator, Tensor, nn
 
 from bench.contract.values import Examples, Setting, Shape
+from bench.space import Space
 
 
 class AbstractPlugin(ABC):
@@ -21,6 +22,8 @@ class AbstractPlugin(ABC):
     added: ClassVar[Mapping[str, object]] = {}
     """Fields that came later, and the value under which keys leave them out: earlier results,
     made when there was no such field, then stay valid."""
+    space: ClassVar[Mapping[str, Space]] = {}
+    """Which parameters ``bench tune`` may change, and within which bounds; the others stay."""
 
     def declines(self, setting: Setting) -> str | None:
         """Return why this combination makes no sense, or None; the plan prints the reason."""

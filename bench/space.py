@@ -1,0 +1,87 @@
+"""What tuning may change of a plug-in: a range or a set of values for each of some parameters."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from bench.cell import Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reals:
+    """Real numbers from ``low`` to ``high``; with ``log``, equally likely at every scale."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that bound nothing."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"bounds of {self.low} and {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range from {self.low}")
+
+    def holds(self, value: Json) -> bool:
+        """Whether a value lies within."""
+        return isinstance(value, float | int) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """Whole numbers from ``low`` to ``high``; with ``log``, equally likely at every scale."""
+
+    low: int
+    high: int
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that bound nothing."""
+        if self.low >= self.high or (self.log and self.low < 1):
+            raise ValueError(f"bounds of {self.low} and {self.high}")
+
+    def holds(self, value: Json) -> bool:
+        """Whether a value lies within."""
+        return type(value) is int and self.low <= value <= self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneOf:
+    """One of some values: numbers, words, booleans or None, in no order."""
+
+    values: tuple[Json, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a choice that is none."""
+        if len(self.values) < 2 or len(set(map(repr, self.values))) < len(self.values):
+            raise ValueError(f"a choice among {list(self.values)}")
+
+    def holds(self, value: Json) -> bool:
+        """Whether a value is one of them."""
+        return any(value == one and type(value) is type(one) for one in self.values)
+
+
+Space = Reals | Whole | OneOf
+
+
+def described(space: Space) -> dict[str, Json]:
+    """Return a space as JSON: ``{low, high, log}``, of whole numbers ``whole`` too, or ``{values}``."""
+    if isinstance(space, OneOf):
+        return {"values": list(space.values)}
+    return asdict(space) | ({"whole": True} if isinstance(space, Whole) else {})
+
+
+def space_of(value: Mapping[str, Json]) -> Space:
+    """Return the space that ``described`` described."""
+    if "values" in value:
+        return OneOf(values=tuple(value["values"]))
+    bounds = {name: value[name] for name in ("low", "high", "log")}
+    return Whole(**bounds) if value.get("whole") else Reals(**bounds)
+
+
+def in_words(value: Mapping[str, Json]) -> str:
+    """Write what ``described`` returns for people: ``0.0001 to 0.1, log``, ``1, 5 or 10``."""
+    if "values" in value:
+        *most, last = map(str, value["values"])
+        return f"{', '.join(most)} or {last}"
+    return f"{value['low']:g} to {value['high']:g}" + (", log" if value["log"] else "")
