@@ -16,13 +16,20 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from bench.cell import Json, Progress, StageSpec, Started
+from bench.dataset import Part
 from bench.seeds import derive
 from bench.stages.checkpoint import pack
-from bench.stages.engine import channels_last
-from bench.stages.evaluate import EMBED_AT_ONCE
+from bench.stages.engine import EMBED_AT_ONCE, channels_last
 from bench.stages.model import Model, assemble
 from bench.stages.place import Clock, Diverged, Place, Result, peak_memory
-from bench.stages.source import Members, Source, members_of, read_part, unlabelled_order
+from bench.stages.source import (
+    Members,
+    Source,
+    grouped,
+    members_of,
+    read_part,
+    unlabelled_order,
+)
 from bench.stages.streams import generator
 from bench.store import Store
 
@@ -137,6 +144,21 @@ def _sizes(cluster_N: np.ndarray, k: int) -> dict[str, Json]:
 def read_clusters(store: Store, key: str) -> Tensor:
     """Return the clusters [P, N] that a finished stage found; raises Damaged."""
     return load(store.read("cluster", key, CLUSTERS))["clusters"].long()
+
+
+def pseudo_classes(part: Part, spec: StageSpec, store: Store) -> Part:
+    """Return a split with clusters in the place of its classes: those that fill an episode.
+
+    Raises:
+        ValueError: fewer clusters are large enough than an episode has ways.
+    """
+    asked, key = spec.inputs, spec.inputs["needs"]["cluster"]
+    found_PN = read_clusters(store, key)
+    least, k = asked["shots"] + asked["queries"], int(found_PN.max()) + 1
+    ((members, counts),) = large_enough(found_PN, k, least, asked["ways"])
+    order_N = unlabelled_order(found_PN.shape[1])
+    own = zip(members, counts.tolist(), strict=True)
+    return grouped(part.images, [order_N[one[:count]].tolist() for one, count in own])
 
 
 def large_enough(clusters_PN: Tensor, k: int, least: int, ways: int) -> list[Members]:

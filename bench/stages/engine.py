@@ -16,6 +16,7 @@ from bench.contract import AbstractLearner, Loss, Norm, Task, Tensors
 from bench.stages.network import Network, Statistics
 
 TASKS_AT_ONCE = {"cpu": 1, "cuda": 16}  # of one vmap; 1 is a loop
+EMBED_AT_ONCE = 512  # examples in one forward pass
 
 
 def channels_last(device: torch.device, *, second_order: bool) -> bool:

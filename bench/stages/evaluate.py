@@ -15,7 +15,9 @@ from bench.contract import AbstractLearner, AbstractMeta, AbstractMetaTrained, T
 from bench.dataset import Part
 from bench.episodes import Bank, draw_bank
 from bench.stages.checkpoint import read_checkpoint, write_checkpoint
+from bench.stages.cluster import pseudo_classes
 from bench.stages.engine import (
+    EMBED_AT_ONCE,
     TASKS_AT_ONCE,
     FeatureLearner,
     Learner,
@@ -29,7 +31,6 @@ from bench.stages.streams import seed_default
 
 EPISODES = "episodes.parquet"
 REPORTS = 20  # progress events of one evaluation
-EMBED_AT_ONCE = 512  # examples in one forward pass
 
 
 def evaluate(spec: StageSpec, place: Place) -> Result:
@@ -38,6 +39,8 @@ def evaluate(spec: StageSpec, place: Place) -> Result:
     meta = rebuild("meta", inputs["meta"])
     assert isinstance(meta, AbstractMeta)
     part = read_part(inputs["data"])
+    if "cluster" in inputs["needs"]:
+        part = pseudo_classes(part, spec, place.store)
     bank = bank_of(spec, part)
     model = tested_model(spec, place, meta, part)
     examiner = Examiner(spec, place, meta, model, part, bank)

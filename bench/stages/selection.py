@@ -7,7 +7,7 @@ sorted by class, as they lie on disk, their positions would tell.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -23,10 +23,11 @@ from bench.dataset import Part
 from bench.seeds import derive
 from bench.stages.auxiliary import without
 from bench.stages.checkpoint import chosen, prefixed
-from bench.stages.evaluate import EMBED_AT_ONCE, Examiner, bank_of
+from bench.stages.engine import EMBED_AT_ONCE
+from bench.stages.evaluate import Examiner, bank_of
 from bench.stages.model import Model
 from bench.stages.place import Diverged, Place
-from bench.stages.source import read_part
+from bench.stages.source import grouped, read_part
 
 Measure = Callable[[Tensors, Tensors], float]  # of params and carried
 Loss = Callable[[int, Tensors, Tensors], Tensor]  # (draw, params, carried): of the training itself
@@ -171,7 +172,7 @@ def by_content(part: Part) -> Part:
     """Return the examples of a split in the order of their bytes' hashes, as one class."""
     hashes = [hashlib.sha256(example.tobytes()).digest() for example in part.images]
     order = sorted(range(len(hashes)), key=hashes.__getitem__)
-    return _grouped(part.images, [order])
+    return grouped(part.images, [order])
 
 
 def clusters(exam: StageSpec, part: Part, model: Model, place: Place) -> Part:
@@ -197,7 +198,7 @@ def clusters(exam: StageSpec, part: Part, model: Model, place: Place) -> Part:
             f"only {len(usable)} of {count} clusters of the validation split hold {needed}"
             f" examples, and an episode has {asked['ways']} ways"
         )
-    return _grouped(part.images, usable)
+    return grouped(part.images, usable)
 
 
 def _features(part: Part, model: Model, place: Place) -> np.ndarray:
@@ -212,14 +213,3 @@ def _features(part: Part, model: Model, place: Place) -> np.ndarray:
             z = model.network.encode(model.params, model.buffers, x, "batch")
         found.append(F.normalize(z.double(), dim=1).cpu())
     return torch.cat(found).numpy()
-
-
-def _grouped(images: np.ndarray, members: Sequence[Sequence[int]]) -> Part:
-    """Return examples as a split whose classes are these groups of positions."""
-    counts = tuple(len(one) for one in members)
-    return Part(
-        images=images[np.concatenate(members)],
-        labels=np.repeat(np.arange(len(counts)), counts),
-        classes=tuple(str(number) for number in range(len(counts))),
-        counts=counts,
-    )

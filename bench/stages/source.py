@@ -27,6 +27,17 @@ def read_part(data: Mapping[str, Json]) -> Part:
     return open_known(data["digest"]).part(data["split"])
 
 
+def grouped(images: np.ndarray, members: Sequence[Sequence[int]]) -> Part:
+    """Return examples as a split whose classes are these groups of positions."""
+    counts = tuple(len(one) for one in members)
+    return Part(
+        images=images[np.concatenate(members)],
+        labels=np.repeat(np.arange(len(counts)), counts),
+        classes=tuple(str(number) for number in range(len(counts))),
+        counts=counts,
+    )
+
+
 class Views:
     """The augmentation that a plug-in may ask for; None where it does not say ``augments``."""
 
