@@ -1,6 +1,7 @@
 """From a variant, shots and a seed to a cell: its path of stages, each with what decides it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.auxiliary import parameters_of
@@ -8,7 +9,7 @@ from bench.catalogue import build, parameters, resolved
 from bench.cell import Cell, Json, StageKind, StageSpec
 from bench.collisions import planned
 from bench.new_tasks import NewTask
-from bench.suite import LAST, Evaluate
+from bench.suite import LAST, Evaluate, Tune
 from bench.variant import Variant
 
 if TYPE_CHECKING:
@@ -57,10 +58,42 @@ def path_of(
         shots=shots,
         seed=seed,
         held_out=new.held.title if new else "",
+        default_of=variant.default_of,
         params=_params(variant, shots, specs),
         stages={role: spec.key for role, spec in specs.items()},
     )
     return cell, list(specs.values())
+
+
+def trial_of(
+    variant: Variant, shots: int, seed: int, evaluate: Evaluate, tune: Tune
+) -> tuple[Cell, list[StageSpec]]:
+    """Return the same for a trial: trained alike, and tested on the validation split alone.
+
+    By ``pseudo_val`` its classes are clusters of what an untrained encoder makes of it, one and
+    the same for all trials: those of features that training changes would change with it.
+    """
+    asked = replace(evaluate, episodes=tune.episodes, queries=tune.queries)
+    cell, (*path, tested) = path_of(variant, shots, seed, asked)
+    inputs = {**tested.inputs, "data": tested.inputs["data"] | {"split": "val"}}
+    if variant.tuned_on == "pseudo_val":
+        path.append(_pseudo_classes(variant, tune))
+        inputs["needs"] = inputs["needs"] | {"cluster": path[-1].key}
+    spec = StageSpec(kind="evaluate", inputs=inputs)
+    return replace(cell, stages={**cell.stages, "evaluate": spec.key}), [*path, spec]
+
+
+def _pseudo_classes(variant: Variant, tune: Tune) -> StageSpec:
+    """Return the stage that clusters the validation split for all trials of an encoder."""
+    count = sum(variant.facts.counts["val"])
+    inputs: dict[str, Json] = {
+        "clusters": {"k": count // tune.cluster_size, "partitions": 1},
+        "norm": "group" if variant.norm == "group" else "batch",
+        "budget": {"examples": count},
+        "needs": {"pretrain": None},
+    }
+    common = _common(variant, "cluster", "val", tune.seeds[0])
+    return StageSpec(kind="cluster", inputs=common | inputs)
 
 
 def _pretrain(variant: Variant, seed: int) -> StageSpec:
@@ -240,6 +273,7 @@ def _params(variant: Variant, shots: int, specs: Mapping[str, StageSpec]) -> dic
     flat: dict[str, Json] = {"selection": variant.selection.name, "norm.trained": variant.norm}
     flat |= {f"selection.{key}": value for key, value in variant.selection.params.items()}
     flat |= {"init.sha256": variant.weights} if variant.weights else {}
+    flat |= {"tuned_on": variant.tuned_on} if variant.tuned_on else {}
     for axis in variant.plugins:
         described = variant.described(axis) or {}
         own = axis == "auxiliary"

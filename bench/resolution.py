@@ -67,6 +67,7 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
     facts = facts_of(chosen["data"].name, data)
     norm = combination.norm or meta.norm
     start = opened(init, encoder, facts, norm) if init.name == "checkpoint" else None
+    noted = noted_labels(start, init) if start else ()
     variant = Variant(
         label=combination.label or "",
         named=combination.label is not None,
@@ -81,12 +82,14 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         norm=norm,
         tested_norm=norm,
         beside="",
-        labels=_most([_labels(built), *(noted_labels(start, init) if start else ())]),
+        labels=most([_labels(built), seen_by(combination.tuned_on or ""), *noted]),
         ways=combination.ways,
         selection=LAST,
         budget=combination.budget,
         facts=facts,
         where=where,
+        tuned_on=combination.tuned_on or "",
+        trials=combination.trials,
     )
     variant = _selected(variant, combination.selection)
     return _declined(variant, shots) or _unselectable(variant) or variant
@@ -96,8 +99,13 @@ def _selected(variant: Variant, selection: Selection) -> Variant:
     """Return the variant with its weights selected; what trains nothing has none to select."""
     if selection.is_last or not variant.phases:
         return variant
-    seen: Labels = "validation" if selection.name == "label_val" else "none"
-    return replace(variant, selection=selection, labels=_most([variant.labels, seen]))
+    labels = most([variant.labels, seen_by(selection.name)])
+    return replace(variant, selection=selection, labels=labels)
+
+
+def seen_by(rule: str) -> Labels:
+    """Return the labels that a rule looks at which chooses weights or parameters."""
+    return "validation" if rule == "label_val" else "none"
 
 
 def _unselectable(variant: Variant) -> str | None:
@@ -162,7 +170,7 @@ def _labels(built: Mapping[str, "AbstractPlugin"]) -> Labels:
     return "validation" if "labels" in validated else "none"
 
 
-def _most(labels: Sequence[Labels]) -> Labels:
+def most(labels: Sequence[Labels]) -> Labels:
     """Return the class of labels that covers all of these."""
     order: tuple[Labels, ...] = ("none", "validation", "train")
     return max(labels, key=order.index)

@@ -65,7 +65,7 @@ Space = Reals | Whole | OneOf
 
 
 def described(space: Space) -> dict[str, Json]:
-    """Return a space as JSON: ``{low, high, log}``, of whole numbers ``whole`` too, or ``{values}``."""
+    """Return a space as JSON: ``{values}``, or ``{low, high, log}``, of whole numbers ``whole``."""
     if isinstance(space, OneOf):
         return {"values": list(space.values)}
     return asdict(space) | ({"whole": True} if isinstance(space, Whole) else {})

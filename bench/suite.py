@@ -21,10 +21,12 @@ from bench.suite_form import check
 from bench.suite_form import schema as schema
 from bench.suite_values import AXES as AXES
 from bench.suite_values import LAST as LAST
-from bench.suite_values import MOST_SEEDS, is_by_class
+from bench.suite_values import MOST_SEEDS, Score, is_by_class
 from bench.suite_values import Budget as Budget
 from bench.suite_values import Evaluate as Evaluate
 from bench.suite_values import Selection as Selection
+from bench.tune_form import Tune as Tune
+from bench.tune_form import read_tune, refuse_known_seeds
 
 DEFAULT_IMAGES = 1_000_000  # for each phase whose budget is not given
 MOST_COMBINATIONS = 10_000
@@ -62,6 +64,8 @@ class Combination:
     norm: Norm | None
     selection: Selection
     budget: Budget
+    trials: int | None = None  # of its tuning; None: as many as all rows
+    tuned_on: Score | None = None  # what its parameters were chosen by, before this suite
     where: str
 
 
@@ -88,6 +92,7 @@ class Suite:
     only: str | None
     held_out: tuple[Held, ...] = ()
     family: Choice | None = None  # the tasks whose members are held out
+    tune: Tune | None = None
     places: Places = field(repr=False, compare=False)
 
     def where(self, *path: str | int) -> str:
@@ -124,6 +129,7 @@ def read_suite(path: Path) -> Suite:
         only=None,
         held_out=held_out,
         family=_choice("tasks", asked["tasks"], places.where("tasks")) if held_out else None,
+        tune=read_tune(asked, places),
         places=places,
     )
 
@@ -142,7 +148,8 @@ def with_options(
         suite: as read.
         budget_scale: multiplies the budget of every combination.
         seeds: a count n (0 to n-1), or seeds joined by commas.
-        episodes: the first so many of the suite's test episodes, and of tasks to choose a rate on.
+        episodes: the first so many of the suite's test episodes, of those that trials are scored
+            on, and of tasks to choose a rate on.
         only: which variants to keep; the plan applies it.
 
     Raises:
@@ -158,11 +165,13 @@ def with_options(
             raise UserError("--episodes", f"{episodes} is given", f"Use 1 to the suite's {most}.")
         fewer = min(suite.evaluate.rate_tasks, episodes)
         evaluate = replace(suite.evaluate, episodes=episodes, rate_tasks=fewer)
-        suite = replace(_renamed(suite, f"e{episodes}"), evaluate=evaluate)
+        tune = suite.tune and replace(suite.tune, episodes=min(suite.tune.episodes, episodes))
+        suite = replace(_renamed(suite, f"e{episodes}"), evaluate=evaluate, tune=tune)
     if only is not None:
         if not only.strip():
             raise UserError("--only", "nothing is named", "Name variants to keep.")
         suite = replace(_renamed(suite, f"only_{only}"), only=only)
+    refuse_known_seeds(suite.tune, suite.seeds, suite.where("tune", "seeds"))
     return suite
 
 
@@ -247,6 +256,8 @@ def _combination(top: Asked, own: Asked, route: Route, places: Places) -> Combin
         norm=fields.get("norm"),
         selection=Selection(**rule, where=places.where(*at)),
         budget=budget,
+        trials=fields.get("trials"),
+        tuned_on=fields.get("tuned_on"),
         where=places.where(*route),
     )
 

@@ -31,6 +31,7 @@ from bench.suite_values import (
     Init,
     Pick,
     Rule,
+    Score,
     Seeds,
     Several,
     Ways,
@@ -43,6 +44,7 @@ from bench.suite_values import (
     row_name,
     whole_selection,
 )
+from bench.tune_form import AskedTune
 
 _exact = with_config(ConfigDict(extra="forbid", strict=True))
 
@@ -141,6 +143,8 @@ class AskedVariant(AskedOne, total=False):
     """One more row: inherits the top level, seeds and shots, but no axis of the grid."""
 
     label: Annotated[str, AfterValidator(row_name), Field(description="Names the row.")]
+    trials: Annotated[Count, Field(description="Of this row's tuning, in place of all rows'.")]
+    tuned_on: Annotated[Score, Field(description="What its parameters were chosen by before.")]
 
 
 @_exact
@@ -205,6 +209,7 @@ class AskedSuite(AskedOne, total=False):
         list[Members],
         Field(min_length=1, description="Members of the family kept out of training, then met."),
     ]
+    tune: Annotated[AskedTune, Field(description="Tune every row before it is compared.")]
 
 
 KEYS = {
@@ -216,6 +221,7 @@ KEYS = {
     "auxiliary": set(AskedAuxiliary.__annotations__),
     "selection": set(AskedSelection.__annotations__),
     "baseline": {*AskedBaseline.__annotations__, *AXES},
+    "tune": set(AskedTune.__annotations__),
 }  # what may stand under a key; elsewhere the axes of a pattern
 
 

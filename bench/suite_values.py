@@ -87,6 +87,7 @@ class Selection:
 
 
 LAST = Selection(name="last", params={})
+Score = Literal["label_val", "pseudo_val"]  # what parameters were chosen by
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,8 @@ class Variant:
     axes, for labels.
     ``norm`` is that of training and of testing, unless ``tested_norm`` is another; ``beside`` is
     then the label of the row whose weights this one tests.
+    ``tuned_on`` says what its parameters are chosen by, if they are; ``trials``, how many its
+    tuning has, where that is not what all rows have; ``default_of``, which tuned row it was.
     """
 
     label: str
@@ -52,6 +54,9 @@ class Variant:
     budget: Budget
     facts: "Facts"
     where: str
+    tuned_on: str = ""
+    trials: int | None = None
+    default_of: str = ""
 
     def described(self, axis: str) -> dict[str, Json] | None:
         """Return a plug-in as the keys hold it, or None where the axis is not used."""

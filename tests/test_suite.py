@@ -296,7 +296,7 @@ def test_grid_takes_every_axis_but_no_setting() -> None:
     """The grid takes the axes, and what else may vary; variants take the axes and overrides."""
     varied = {*AXES, "ways", "augment", "norm", "selection"}
     assert KEYS["grid"] == varied | {"shots", "seeds"}
-    assert KEYS["variants"] == varied | {"label", "budget"}
+    assert KEYS["variants"] == varied | {"label", "budget", "trials", "tuned_on"}
 
 
 def test_schema_accepts_a_name_or_a_mapping() -> None:

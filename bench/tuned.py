@@ -1,0 +1,171 @@
+"""What is tuned of a row, by what its trials are scored, and the row with other parameters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+
+from bench import auxiliary
+from bench.catalogue import build, parameters
+from bench.cell import Json, digest
+from bench.errors import UserError, suggest
+from bench.resolution import most, seen_by
+from bench.space import Space, described
+from bench.suite import Suite, Tune
+from bench.variant import Variant
+
+AXES = ("pretext", "init", "tasks", "auxiliary", "meta")  # data, encoder and views are the suite's
+FORM = 1  # raised when a tuning of the same suite is to come out otherwise
+Params = Mapping[str, Json]  # by dotted names, such as meta.inner_rate
+Place = tuple[str, str, int]  # of a row in a suite: label, data, ways
+
+
+def place_of(variant: Variant) -> Place:
+    """Return what tells a row from others of its suite."""
+    return variant.label, variant.names["data"], variant.ways
+
+
+def spaces(variant: Variant, tune: Tune) -> dict[str, Space]:
+    """Return what is tuned of a row: what its plug-ins declare, or the suite in their place.
+
+    A row that tests the weights of another has nothing of its own.
+    """
+    found: dict[str, Space] = {}
+    for axis in AXES if not variant.beside else ():
+        if axis in variant.plugins:
+            declared = auxiliary.SPACE if axis == "auxiliary" else variant.plugins[axis].space
+            own = tune.space.get(f"{axis}/{variant.names[axis]}", declared)
+            found |= {f"{axis}.{name}": space for name, space in own.items()}
+    return found
+
+
+def params_of(variant: Variant, names: Sequence[str]) -> dict[str, Json]:
+    """Return the values of a row's parameters."""
+    found = {}
+    for name in names:
+        axis, _, own = name.partition(".")
+        both = variant.given if axis == "auxiliary" else {axis: parameters(variant.plugins[axis])}
+        found[name] = both[axis][own]
+    return found
+
+
+def with_params(variant: Variant, params: Params) -> Variant:
+    """Return a row with other values of some parameters.
+
+    Raises:
+        UserError: a plug-in refuses its own.
+    """
+    given = {axis: dict(own) for axis, own in variant.given.items()}
+    for name, value in params.items():
+        axis, _, own = name.partition(".")
+        given[axis][own] = value
+    changed = {name.partition(".")[0] for name in params} - {"auxiliary"}
+    built = {axis: build(axis, variant.names[axis], given[axis], variant.where) for axis in changed}
+    return replace(variant, plugins={**variant.plugins, **built}, given=given)
+
+
+def scored(variant: Variant, tune: Tune) -> Variant:
+    """Say of a row that is tuned by what; the validation labels are then among what it saw."""
+    if not spaces(variant, tune):
+        return variant
+    automatic = "pseudo_val" if variant.labels == "none" else "label_val"
+    rule = automatic if tune.score == "auto" else tune.score
+    return replace(variant, tuned_on=rule, labels=most([variant.labels, seen_by(rule)]))
+
+
+def refuse_spaces(suite: Suite, variants: Sequence[Variant]) -> None:
+    """Refuse a space of a plug-in or a parameter that no row has, and a score that has no room.
+
+    Raises:
+        UserError: any of these.
+    """
+    assert suite.tune is not None
+    used = {
+        f"{axis}/{one.names[axis]}": (one, axis)
+        for one in variants
+        for axis in AXES
+        if axis in one.plugins
+    }
+    for named, own in suite.tune.space.items():
+        where = suite.where("tune", "space", named)
+        if named not in used:
+            raise UserError(where, f"no row has {named}", suggest(named, used))
+        row, axis = used[named]
+        known = ["weight"] if axis == "auxiliary" else list(parameters(row.plugins[axis]))
+        for name in own:
+            if name not in known:
+                raise UserError(where, f"{named} has no parameter {name!r}", suggest(name, known))
+    for one in variants:
+        if one.tuned_on and spaces(one, suite.tune):
+            _refuse_score(one, suite, suite.tune)
+
+
+def _refuse_score(variant: Variant, suite: Suite, tune: Tune) -> None:
+    """Check the episodes of trials against the validation split."""
+    val, data, ways = variant.facts.counts["val"], variant.names["data"], variant.ways
+    needed, where = max(suite.shots) + tune.queries, suite.where("tune")
+    if variant.tuned_on == "label_val" and (ways > len(val) or needed > min(val)):
+        raise UserError(
+            where,
+            f"episodes of {ways} classes with {needed} examples each, but the validation split of"
+            f" {data} has {len(val)} classes of {min(val)} or more",
+            "Use fewer queries or shots, or score: pseudo_val.",
+        )
+    clusters = sum(val) // tune.cluster_size
+    if variant.tuned_on == "pseudo_val" and (clusters < 2 * ways or needed > tune.cluster_size):
+        raise UserError(
+            where,
+            f"{clusters} clusters of about {tune.cluster_size} examples for episodes of {ways}"
+            f" clusters with {needed} examples each",
+            "Use another cluster_size, fewer queries, or score: label_val.",
+        )
+
+
+def study_of(variant: Variant, suite: Suite) -> str:
+    """Hash all that decides the trials of a row but their number."""
+    assert suite.tune is not None
+    settings = asdict(replace(suite.tune, space={}))
+    del settings["trials"]
+    space = {name: described(one) for name, one in spaces(variant, suite.tune).items()}
+    exam = [list(suite.shots), suite.evaluate.test_steps]
+    return digest([FORM, variant.identity, variant.tuned_on, space, exam, settings])
+
+
+def winners(record: Json) -> dict[Place, Params | None]:
+    """Return for each row of a tuning the parameters of its best trial; None: none finished."""
+    return {
+        (row["variant"], row["data"], row["ways"]): None
+        if row["winner"] is None
+        else row["trials"][row["winner"]]["params"]
+        for row in record["rows"]
+    }
+
+
+def is_whole(record: Json, suite: Suite, variants: Sequence[Variant]) -> bool:
+    """Whether a tuning is of these very rows, and has all their trials."""
+    assert suite.tune is not None
+    tune = suite.tune
+    wanted = {place_of(one): one for one in variants if spaces(one, tune)}
+    found = {(row["variant"], row["data"], row["ways"]): row for row in record["rows"]}
+    return wanted.keys() == found.keys() and all(
+        row["study"] == study_of(wanted[place], suite)
+        and row["asked"] == (wanted[place].trials or tune.trials)
+        for place, row in found.items()
+    )
+
+
+def after_tuning(
+    variants: Sequence[Variant], before: Mapping[Place, Variant], record: Json
+) -> tuple[list[Variant], list[Variant]]:
+    """Return the rows with the parameters that were found, and as they were where these differ.
+
+    ``before``: the rows as the suite has them, whose labels no tuning has changed.
+    """
+    found, defaults = winners(record), []
+    tuned: list[Variant] = []
+    for one in variants:
+        label, data, ways = place_of(one)
+        params = found.get((one.beside or label, data, ways))
+        tuned.append(with_params(one, params) if params else one)
+        was = before.get(place_of(one))
+        if params and was and tuned[-1].identity != one.identity:
+            defaults.append(replace(was, label=f"{label}, default", default_of=label))
+    return tuned, defaults
