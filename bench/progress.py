@@ -94,6 +94,13 @@ class Display:
             self._say(f"{plan.name}: {len(pending)} stages to run, {cached} need not run")
             self._live = self._start()
 
+    def grow(self, plan: Plan, pending: Sequence[str]) -> None:
+        """Take note of more to do."""
+        self._plan = plan
+        self._names |= {cell.stages["evaluate"]: f"evaluate {cell.id}" for cell in plan.cells}
+        self._waiting |= dict.fromkeys(pending)
+        self._total.update(plan.stages[key].kind for key in pending)
+
     def on(self, event: Event) -> None:
         """Take note of an event, and show it."""
         match event:

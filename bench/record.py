@@ -50,6 +50,11 @@ class Recorder:
                 mirror.parent()
             self._mirror = mirror
 
+    def grow(self, plan: Plan, pending: Sequence[str]) -> None:
+        """Take note of the plan as it is now."""
+        if self._mirror is not None:
+            self._mirror.plan = plan
+
     def on(self, event: Event) -> None:
         """Log live points, buffered; write a run whole when its stage or cell has ended."""
         if self._mirror is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from bench import auxiliary
 from bench.catalogue import build, parameters
@@ -13,6 +14,7 @@ from bench.suite import Suite, Tune
 from bench.variant import Variant
 
 AXES = ("pretext", "init", "tasks", "auxiliary", "meta")  # data, encoder and views are the suite's
+NOTHING = "none of its plug-ins declares anything to tune"
 FORM = 1  # raised when a tuning of the same suite is to come out otherwise
 Params = Mapping[str, Json]  # by dotted names, such as meta.inner_rate
 Place = tuple[str, str, int]  # of a row in a suite: label, data, ways
@@ -127,6 +129,52 @@ def study_of(variant: Variant, suite: Suite) -> str:
     space = {name: described(one) for name, one in spaces(variant, suite.tune).items()}
     exam = [list(suite.shots), suite.evaluate.test_steps]
     return digest([FORM, variant.identity, variant.tuned_on, space, exam, settings])
+
+
+def record_path(name: str, results: Path) -> Path:
+    """Return where the tuning of a suite is kept, as plans and reports hold it."""
+    return results / "tuning" / f"{name}.json"
+
+
+def record_of(
+    suite: Suite, variants: Sequence[Variant], rows: Sequence[Json], shares: Sequence[Sequence[float]]
+) -> dict[str, Json]:
+    """Return all that plans and reports hold of a tuning.
+
+    ``shares`` are those of the budget that the trials of each row went through.
+    """
+    tune = suite.tune
+    assert tune is not None
+    return {
+        "revision": FORM,
+        "sampler": tune.sampler,
+        "pruner": tune.pruner,
+        "trials": tune.trials,
+        "parallel": tune.parallel,
+        "seed": tune.seed,
+        "seeds": list(tune.seeds),
+        "fractions": list(max(shares, key=len, default=[1.0])),
+        "score": {
+            "rule": tune.score,
+            "episodes": tune.episodes,
+            "shots": list(suite.shots),
+            "queries": tune.queries,
+            "test_steps": suite.evaluate.test_steps,
+            "cluster_size": tune.cluster_size,
+        },
+        "rows": list(rows),
+        "untuned": [
+            {
+                "variant": one.label,
+                "data": one.names["data"],
+                "ways": one.ways,
+                "trained": bool(one.phases),
+                "why": NOTHING,
+            }
+            for one in variants
+            if not one.beside and not spaces(one, tune)
+        ],
+    }
 
 
 def winners(record: Json) -> dict[Place, Params | None]:

@@ -93,7 +93,7 @@ def test_audits_are_run_also_when_all_cells_are_done(plan: Plan, tmp_path: Path)
         if spec.kind != "audit":
             with store.writing(key):
                 store.commit(spec, {}, {})
-    assert [spec.key for spec in missing(plan, store)] == [one.key for one in plan.audits]
+    assert [spec.key for spec in missing(plan.stages, store)] == [one.key for one in plan.audits]
 
 
 def test_the_plan_counts_audits_and_what_they_cost(plan: Plan, tmp_path: Path) -> None:
