@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench.catalogue import build, card, resolved
 from bench.cell import Json
 from bench.errors import UserError
+from bench.space import Reals, Space
 from bench.suite import Choice
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ REFERENCE = "arXiv:1906.05186"
 OF_THE_STEP = {  # what a pretext has beside its loss, and whose it is here
     "batch_size": "its images are those of the step's tasks",
     "rate": "the meta-algorithm's optimizer takes the step",
+}
+SPACE: Mapping[str, Space] = {  # what tuning may change: the pretext's rate has no meaning here
+    "weight": Reals(low=0.1, high=10.0, log=True),  # a tenth to ten times that of Gidaris et al., 1
 }
 
 
