@@ -25,6 +25,9 @@ OF_THE_STEP = {  # what a pretext has beside its loss, and whose it is here
     "batch_size": "its images are those of the step's tasks",
     "rate": "the meta-algorithm's optimizer takes the step",
 }
+SPACE: Mapping[str, Space] = {  # what tuning may change: the pretext's rate has no meaning here
+    "weight": Reals(low=0.1, high=10.0, log=True),  # a tenth to ten times that of Gidaris et al., 1
+}
 
 
 def build_auxiliary(choice: Choice) -> "AbstractPlugin":

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from bench import space
 from bench.catalogue import Entry
 
 PACKAGE = Path(__file__).parent
@@ -17,6 +18,7 @@ CLAIMS = (
     *("uses_labels", "guesses_classes", "augments", "views", "validates"),
 )
 FOLLOWS = "follows from the parameters"  # a claim that is a property
+SPACES = {"Reals": space.Reals, "Whole": space.Whole, "OneOf": space.OneOf}
 FOR_TOOLS = ("type:", "noqa", "fmt:")  # comments that are not for readers
 
 
@@ -30,13 +32,27 @@ class Parameter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """Within which bounds tuning may set a parameter, in words, and the comment beside them."""
+
+    within: str
+    comment: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a plug-in's source says of it; ``text`` is the whole docstring of its class."""
+    """What a plug-in's source says of it; ``text`` is the whole docstring of its class.
+
+    ``tuned``: the parameters that tuning may change; with ``tuned_follows`` it depends on other
+    parameters which of them.
+    """
 
     text: str
     reference: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     claims: Mapping[str, str] = field(default_factory=dict)
+    tuned: Mapping[str, Tuned] = field(default_factory=dict)
+    tuned_follows: bool = False
 
     @property
     def summary(self) -> str:
@@ -58,11 +74,14 @@ def describe(entry: Entry) -> Description:
     if not public or public[0] not in module.classes:
         return nothing
     node = module.classes[public[0]]
+    home, stated = _space(node, module)
     return Description(
         text=ast.get_docstring(node) or "",
         reference=_reference(node),
         parameters=_parameters(node, module),
         claims=_claims(node, module),
+        tuned=dict(_tuned(stated, home)) if stated else {},
+        tuned_follows=isinstance(stated, ast.FunctionDef),
     )
 
 
@@ -133,7 +152,7 @@ def _parameters(node: ast.ClassDef, module: _Module) -> dict[str, Parameter]:
         name: Parameter(
             kind=_written_out(line.annotation, module),
             default="" if line.value is None else ast.unparse(line.value),
-            comment=_beside(line, module),
+            comment=_beside(line.lineno, line.end_lineno or line.lineno, module),
         )
         for name, line, of_class in _fields(node)
         if not of_class
@@ -146,10 +165,9 @@ def _written_out(annotation: ast.expr, module: _Module) -> str:
     return ast.unparse(known or annotation)
 
 
-def _beside(line: ast.AnnAssign, module: _Module) -> str:
-    """Join the comments on a statement's lines, and pure lines of comment right below them."""
-    last = line.end_lineno or line.lineno
-    own = [module.comments.get(number, "") for number in range(line.lineno, last + 1)]
+def _beside(first: int, last: int, module: _Module) -> str:
+    """Join the comments on these lines, and pure lines of comment right below them."""
+    own = [module.comments.get(number, "") for number in range(first, last + 1)]
     while any(own) and last + 1 in module.pure:
         last += 1
         own.append(module.comments[last])
@@ -159,7 +177,7 @@ def _beside(line: ast.AnnAssign, module: _Module) -> str:
 def _claims(node: ast.ClassDef, module: _Module) -> dict[str, str]:
     """Return the claims of a class, those of the classes that it derives from included."""
     found: dict[str, str] = {}
-    for one in _lineage(node, module):
+    for one, _ in _lineage(node, module):
         found = dict(_said(one)) | found
     return {name: found[name] for name in CLAIMS if name in found}
 
@@ -176,9 +194,44 @@ def _said(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
             yield name, {True: "yes", False: "no"}[value] if type(value) is bool else str(value)
 
 
-def _lineage(node: ast.ClassDef, module: _Module) -> Iterator[ast.ClassDef]:
-    """Yield a class, then what it derives from, as far as this file and this package tell."""
-    yield node
+def _space(node: ast.ClassDef, module: _Module) -> tuple[_Module, ast.stmt | None]:
+    """Return what says in a class, or else in one that it derives from, what may be tuned."""
+    for one, home in _lineage(node, module):
+        for part in one.body:
+            if isinstance(part, ast.FunctionDef) and part.name == "space":
+                return home, part
+        for name, line, of_class in _fields(one):
+            if of_class and name == "space":
+                return home, line
+    return module, None
+
+
+def _tuned(stated: ast.stmt, module: _Module) -> Iterator[tuple[str, Tuned]]:
+    """Yield each parameter that a mapping within a statement or a property names."""
+    for mapping in (node for node in ast.walk(stated) if isinstance(node, ast.Dict)):
+        for key, value in zip(mapping.keys, mapping.values, strict=True):
+            if isinstance(key, ast.Constant):
+                comment = _beside(key.lineno, value.end_lineno or key.lineno, module)
+                yield str(key.value), Tuned(within=_bounds(value), comment=comment)
+
+
+def _bounds(value: ast.expr) -> str:
+    """Return ``Reals(low=1, high=2)`` in words, anything else as it is written."""
+    if isinstance(value, ast.Call) and (kind := SPACES.get(ast.unparse(value.func))):
+        try:
+            given = {str(one.arg): ast.literal_eval(one.value) for one in value.keywords}
+            return space.in_words(space.described(kind(**given)))
+        except (TypeError, ValueError):  # computed, or no bounds: for the conformance suite
+            pass
+    return ast.unparse(value)
+
+
+def _lineage(node: ast.ClassDef, module: _Module) -> Iterator[tuple[ast.ClassDef, _Module]]:
+    """Yield a class, then what it derives from, as far as this file and this package tell.
+
+    With each comes the source file that it stands in.
+    """
+    yield node, module
     for base in (ast.unparse(one) for one in node.bases):
         home = module
         while base not in home.classes and base in home.imported:  # a package hands names on

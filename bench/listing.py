@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from bench.catalogue import KINDS, Entry, entries, find, split_name
-from bench.description import Description, describe
+from bench.description import FOLLOWS, Description, describe
 from bench.errors import UserError, suggest
 from bench.published import Published, dashed, published
 
@@ -15,8 +15,9 @@ HEAD = """\
 # Methods
 
 Every plug-in of this package: what it does, its source, its parameters with their defaults and
-where these come from, what it claims (which the conformance suite tests), and what others published
-for it. `bench list --markdown > docs/methods.md` makes this page, and a test checks it.
+where these come from, what it claims (which the conformance suite tests), what tuning may change
+of it and within which bounds, and what others published for it.
+`bench list --markdown > docs/methods.md` makes this page, and a test checks it.
 
 Published accuracies stand here, and beside own ones in reports, never among them.
 [Read the report](reports.md#published-numbers) says when the two may be compared.
@@ -54,6 +55,9 @@ def _in_full(kind: str, name: str) -> str:
     lines += [f"  package: {entry.package} ({entry.origin})"]
     for key, one in described.parameters.items():
         lines.append(f"  {key}: {one.kind}" + (f" = {one.default}" if one.default else ""))
+    if described.tuned:
+        lines.append(f"  tuned{_follows(described)}:")
+        lines += [f"    {key}: {one.within}" for key, one in described.tuned.items()]
     return "\n".join(lines)
 
 
@@ -92,6 +96,9 @@ def _section(entry: Entry) -> Iterator[str]:
         yield f"Claims: {', '.join(claims)}."
     if described.parameters:
         yield _parameters(described)
+    if described.tuned:
+        yield f"Tuned{_follows(described)}:"
+        yield _tuned(described)
     yield from _numbers(entry)
 
 
@@ -106,6 +113,15 @@ def _parameters(described: Description) -> str:
         for name, one in described.parameters.items()
     ]
     return _table(["parameter", "type", "default", "meaning, or source of the default"], rows)
+
+
+def _tuned(described: Description) -> str:
+    rows = [[f"`{name}`", one.within, one.comment] for name, one in described.tuned.items()]
+    return _table(["parameter", "within", "reason, or source of the bounds"], rows)
+
+
+def _follows(described: Description) -> str:
+    return f", and which of these {FOLLOWS}" if described.tuned_follows else ""
 
 
 def _numbers(entry: Entry) -> Iterator[str]:

@@ -24,7 +24,7 @@ class Reals:
 
     def holds(self, value: Json) -> bool:
         """Whether a value lies within."""
-        return isinstance(value, float | int) and self.low <= value <= self.high
+        return type(value) in (float, int) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,17 @@ class OneOf:
 Space = Reals | Whole | OneOf
 
 
+def landmarks(space: Space) -> tuple[Json, ...]:
+    """Return the lowest value, the highest and the one halfway; of a choice, every value."""
+    if isinstance(space, OneOf):
+        return space.values
+    low, high = space.low, space.high
+    halfway = math.sqrt(low) * math.sqrt(high) if space.log else low + (high - low) / 2
+    return low, high, round(halfway) if isinstance(space, Whole) else halfway
+
+
 def described(space: Space) -> dict[str, Json]:
-    """Return a space as JSON: ``{values}``, or ``{low, high, log}``, of whole numbers ``whole``."""
+    """Return a space as JSON: ``{low, high, log}`` (``whole`` too), or ``{values}``."""
     if isinstance(space, OneOf):
         return {"values": list(space.values)}
     return asdict(space) | ({"whole": True} if isinstance(space, Whole) else {})

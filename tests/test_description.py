@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.catalogue import Entry, entries, load_class
-from bench.description import FOLLOWS, Parameter, describe
+from bench.catalogue import KINDS, Entry, entries, load_class
+from bench.description import FOLLOWS, Parameter, Tuned, describe
 from bench.errors import UserError
-from bench.listing import page
+from bench.listing import listing, page
+from bench.space import described as described_space
+from bench.space import in_words
 
 SOURCE = '''\
 from typing import Annotated, ClassVar, Literal
@@ -28,6 +30,13 @@ class AbstractOwn(AbstractMeta):
 
     norm: ClassVar[str] = "running"
     frozen_encoder: ClassVar[bool] = True
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=1e-2, log=True),  # Adam
+        # as everywhere
+        "batch": OneOf(values=(4, 8)),
+        "share": Reals(low=LEAST, high=0.5),  # above
+        "plain": Whole(low=3, high=1),
+    }
 
 
 class Method(AbstractOwn):
@@ -91,6 +100,63 @@ def test_claims_are_those_of_the_whole_lineage(tmp_path: Path) -> None:
         "transductive": FOLLOWS,
         "frozen_encoder": "yes",
     }
+
+
+def test_what_is_tuned_comes_with_its_bounds(tmp_path: Path) -> None:
+    """Bounds are in words, with the comment beside them; what is no plain bound is as written."""
+    found = describe(described(tmp_path))
+
+    assert not found.tuned_follows
+    assert found.tuned == {
+        "rate": Tuned(within="0.0001 to 0.01, log", comment="Adam as everywhere"),
+        "batch": Tuned(within="4 or 8", comment=""),
+        "share": Tuned(within="Reals(low=LEAST, high=0.5)", comment="above"),
+        "plain": Tuned(within="Whole(low=3, high=1)", comment=""),
+    }
+
+
+def test_what_is_tuned_may_follow_from_the_parameters(tmp_path: Path) -> None:
+    """A property's mappings are read all the same, and it is said that not all always count."""
+    own = """
+    @property
+    def space(self) -> Mapping[str, Space]:
+        if self.batch > 8:
+            return {"rate": Reals(low=1.0, high=2.0)}  # where it is large
+        return {"share": Reals(low=0.1, high=0.5)} | other()
+"""
+    found = describe(described(tmp_path, source=SOURCE + own))
+
+    assert found.tuned_follows
+    assert found.tuned == {
+        "rate": Tuned(within="1 to 2", comment="where it is large"),
+        "share": Tuned(within="0.1 to 0.5", comment=""),
+    }
+
+
+@pytest.mark.parametrize("title", [f"{kind}/{name}" for kind in KINDS for name in entries(kind)])
+def test_bounds_read_are_bounds_declared(title: str) -> None:
+    """What the page says may be tuned of a shipped plug-in is what its class says."""
+    kind, name = title.split("/")
+    space, found = load_class(kind, name).space, describe(entries(kind)[name])
+
+    assert found.tuned_follows == isinstance(space, property)
+    if not found.tuned_follows:
+        words = {key: in_words(described_space(one)) for key, one in space.items()}
+        assert {key: one.within for key, one in found.tuned.items()} == words
+
+
+def test_what_is_tuned_is_listed() -> None:
+    """One plug-in in full has its bounds, and the page the reasons for them too."""
+    lines = listing("meta/reptile").splitlines()
+
+    assert lines[-4:-2] == ["  tuned:", "    rate: 0.1 to 1, log"]
+    assert f"  tuned, and which of these {FOLLOWS}:" in listing("meta/none").splitlines()
+    assert "tuned" not in listing("encoder/conv4")
+    section = page("meta/reptile")
+    assert "\n\nTuned:\n\n| parameter | within | reason, or source of the bounds |\n" in section
+    assert "| `rate` | 0.1 to 1, log | authors: args.py 0.1, README 1 |" in section
+    assert f"\n\nTuned, and which of these {FOLLOWS}:\n\n" in page("meta/none")
+    assert "Tuned" not in page("encoder/conv4")
 
 
 def test_text_and_reference(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from bench.conformance import (
     pretext,
     search,
     tasks,
+    tuning,
 )
 from bench.conformance.subject import Check, Subject
 from bench.contract import AbstractMetaTrained, AbstractSearch
@@ -36,7 +37,7 @@ OF_KIND: Mapping[str, ModuleType] = {
 def checks_of(subject: Subject) -> list[Check]:
     """Return every check that a plug-in of this kind has to pass, the form first."""
     searches = isinstance(subject.plugin, AbstractSearch)
-    modules = [form, search if searches else OF_KIND[subject.kind]]
+    modules = [form, tuning, search if searches else OF_KIND[subject.kind]]
     if isinstance(subject.plugin, AbstractMetaTrained):
         modules.append(metatrain)
     return [check for module in modules for check in checks_within(module)]

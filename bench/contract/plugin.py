@@ -23,7 +23,10 @@ class AbstractPlugin(ABC):
     """Fields that came later, and the value under which keys leave them out: earlier results,
     made when there was no such field, then stay valid."""
     space: ClassVar[Mapping[str, Space]] = {}
-    """Which parameters ``bench tune`` may change, and within which bounds; the others stay."""
+    """Which parameters ``bench tune`` may change, and within which bounds; the others stay.
+
+    They are such as are tuned in practice, never such as say what is compared. It is asked of an
+    instance: a property where it follows from other parameters, which are none of its own."""
 
     def declines(self, setting: Setting) -> str | None:
         """Return why this combination makes no sense, or None; the plan prints the reason."""

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Tensors
+from bench.contract import AbstractLearner, Reals, Space, Tensors, Whole
 from bench.inner import gradient_steps
 from bench.schemes import AbstractHeadLoop
 
@@ -41,6 +41,11 @@ class Anil(AbstractHeadLoop):
     zero_head: bool = False  # it starts at zero in each task, and is not meta-trained; the zeroing
     # trick of Kao et al. (2022), arXiv:2106.15367
     added: ClassVar[Mapping[str, object]] = {"zero_head": False}
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+        "inner_rate": Reals(low=1e-2, high=1.0, log=True),  # a tenth to ten times the default
+        "steps": Whole(low=1, high=10),  # up to twice the default: steps of the head cost little
+    }
 
     def head_steps(
         self,

@@ -8,12 +8,13 @@ meta-gradient is MAML's: encoder and head are both trained on the loss of the qu
 Defaults are those of the authors' code, which takes one step in training and at test.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from bench.contract import Tensors
+from bench.contract import Reals, Space, Tensors, Whole
 from bench.inner import Rates
 from bench.schemes import AbstractInnerLoop
 
@@ -31,6 +32,11 @@ class Boil(AbstractInnerLoop):
     task_ways: PositiveInt | None = None  # the ways of the suite, which its head has
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 15  # authors' code
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+        "inner_rate": Reals(low=0.05, high=1.0, log=True),  # a tenth to twice the authors'
+        "steps": Whole(low=1, high=5),  # authors: 1; up to those of MAML
+    }
 
     @property
     def test_steps(self) -> int:

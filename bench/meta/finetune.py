@@ -7,7 +7,7 @@ code: the linear head starts at zero, where theirs is drawn (all scores are equa
 first step), and the norm is the suite's (there each batch has its own statistics).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
@@ -16,7 +16,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, AbstractMeta, Task, Tensors
+from bench.contract import AbstractLearner, AbstractMeta, Reals, Space, Task, Tensors, Whole
 from bench.inner import BIAS, WEIGHT, gradient_steps, own_loss, own_scores
 
 
@@ -27,6 +27,10 @@ class Finetune(AbstractMeta):
     reference: ClassVar[str] = "arXiv:1810.02334"
     steps: PositiveInt = 200  # authors' main.py, from_scratch
     inner_rate: PositiveFloat = 0.1  # authors' omniglot_scratch.sh
+    space: ClassVar[Mapping[str, Space]] = {
+        "inner_rate": Reals(low=1e-2, high=1.0, log=True),  # a tenth to ten times the authors'
+        "steps": Whole(low=50, high=200, log=True),  # authors: 50 after meta-training, 200 without
+    }
 
     @property
     def test_steps(self) -> int:

@@ -17,7 +17,7 @@ same inner problem is solved (there lambda is 0).
 Defaults are those of the authors' README, Omniglot 5-way 1-shot.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,7 +25,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Norm, Task, TaskShape, Tensors
+from bench.contract import AbstractLearner, Norm, Reals, Space, Task, TaskShape, Tensors
 from bench.inner import after, gradient_steps
 from bench.schemes import AbstractLinearHead, support_loss
 
@@ -44,6 +44,12 @@ class Imaml(AbstractLinearHead):
     task_ways: PositiveInt | None = None  # the ways of the suite, which its head has
     task_shots: PositiveInt = 1  # authors' README
     task_queries: NonNegativeInt = 1  # authors' dataset.py: as many as shots
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+        "regularisation": Reals(low=0.2, high=5.0, log=True),  # from a tenth of the authors'; times
+        # the inner rate it stays below 2, where steps on the proximal term alone diverge
+        "inner_rate": Reals(low=1e-2, high=0.3, log=True),  # a tenth to three times the authors'
+    }
 
     @property
     def test_steps(self) -> int:

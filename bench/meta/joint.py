@@ -14,7 +14,7 @@ on the encoder as it is.
 Shapes: N ways, S support examples, Q queries, B = S + Q examples, C classes, D features.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,7 +27,9 @@ from bench.contract import (
     AbstractLearner,
     AbstractMetaTrained,
     Norm,
+    Reals,
     Setting,
+    Space,
     Task,
     TaskShape,
     Tensors,
@@ -48,6 +50,9 @@ class Joint(AbstractMetaTrained):
     task_ways: PositiveInt | None = None
     task_shots: PositiveInt = 5  # as MAML
     task_queries: NonNegativeInt = 15  # as MAML; they are trained on like the support
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+    }
 
     @property
     def test_steps(self) -> int:

@@ -8,14 +8,14 @@ rounding.
 Shapes: S support examples, D features.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Tensors
+from bench.contract import AbstractLearner, Reals, Space, Tensors, Whole
 from bench.meta._learn2learn import AsModule, adapted, algorithms
 from bench.schemes import AbstractHeadLoop
 
@@ -36,6 +36,11 @@ class Learn2LearnAnil(AbstractHeadLoop):
     task_ways: PositiveInt | None = None
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 5
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # this and all below: as anil
+        "inner_rate": Reals(low=1e-2, high=1.0, log=True),
+        "steps": Whole(low=1, high=10),
+    }
 
     def head_steps(
         self,

@@ -5,14 +5,14 @@ al. (2020), arXiv:2008.12284. Parameters and defaults are those of ``maml``, and
 results up to rounding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Tensors
+from bench.contract import AbstractLearner, Reals, Space, Tensors, Whole
 from bench.inner import Rates
 from bench.meta._learn2learn import AsModule, adapted, algorithms
 from bench.schemes import AbstractInnerLoop
@@ -33,6 +33,11 @@ class Learn2LearnMaml(AbstractInnerLoop):
     task_ways: PositiveInt | None = None
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 15
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # this and all below: as maml
+        "inner_rate": Reals(low=3e-3, high=0.5, log=True),
+        "steps": Whole(low=1, high=5),
+    }
 
     def rates(self, params: Tensors) -> Rates:
         """Encoder and head move at one rate."""

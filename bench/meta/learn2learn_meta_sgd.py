@@ -5,14 +5,14 @@ al. (2020), arXiv:2008.12284. Parameters and defaults are those of ``meta_sgd``,
 included: learn2learn's own are all 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Tensors
+from bench.contract import AbstractLearner, Reals, Space, Tensors, Whole
 from bench.inner import Rates
 from bench.meta._learn2learn import AsModule, adapted, algorithms
 from bench.schemes import AbstractInnerLoop, first_rates, learned_rates
@@ -32,6 +32,10 @@ class Learn2LearnMetaSgd(AbstractInnerLoop):
     task_ways: PositiveInt | None = None
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 15
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # this and below: as meta_sgd
+        "steps": Whole(low=1, high=5),
+    }
 
     @property
     def test_steps(self) -> int:

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from bench.contract import Tensors
+from bench.contract import Reals, Space, Tensors, Whole
 from bench.inner import Rates
 from bench.schemes import AbstractInnerLoop
 
@@ -36,6 +36,11 @@ class Maml(AbstractInnerLoop):
     zero_head: bool = False  # it starts at zero in each task, and is not meta-trained; the zeroing
     # trick of Kao et al. (2022), arXiv:2106.15367
     added: ClassVar[Mapping[str, object]] = {"zero_head": False}
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+        "inner_rate": Reals(low=3e-3, high=0.5, log=True),  # authors: 0.01 to 0.4; a little beyond
+        "steps": Whole(low=1, high=5),  # authors: 1 for 5-way Omniglot, else 5
+    }
 
     def rates(self, params: Tensors) -> Rates:
         """Everything moves at one rate."""

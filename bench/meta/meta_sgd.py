@@ -11,12 +11,13 @@ Rates may become negative, as there. They start at uniform draws from [0.005, 0.
 They are rates of the steps they were learned for, so as many are taken at test as in training.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from bench.contract import Tensors
+from bench.contract import Reals, Space, Tensors, Whole
 from bench.inner import Rates
 from bench.schemes import AbstractInnerLoop, first_rates, learned_rates
 
@@ -33,6 +34,10 @@ class MetaSgd(AbstractInnerLoop):
     task_ways: PositiveInt | None = None  # the ways of the suite, which its head has
     task_shots: PositiveInt = 5
     task_queries: NonNegativeInt = 15  # as of MAML
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+        "steps": Whole(low=1, high=5),  # the abstract: 1; up to those of MAML
+    }
 
     @property
     def test_steps(self) -> int:

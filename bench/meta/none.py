@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat
 from torch import Tensor
 
-from bench.contract import AbstractLearner, AbstractMeta, Norm, Task, Tensors
+from bench.contract import AbstractLearner, AbstractMeta, Norm, Reals, Space, Task, Tensors
 from bench.inner import WEIGHT, own_scores, prototype_tuning
 
 
@@ -42,6 +42,15 @@ class NoMeta(AbstractMeta):
         """Refuse steps of a head that has none."""
         if self.tune_steps and self.head != "prototypes":
             raise ValueError(f"tune_steps is for head: prototypes, not for {self.head}")
+
+    @property
+    def space(self) -> Mapping[str, Space]:  # type: ignore[override]  # follows from the head
+        """What the head has to tune: prototypes and the nearest neighbour have nothing."""
+        if self.head == "logistic":
+            return {"regularisation": Reals(low=1e-2, high=1e2, log=True)}  # 1/100 to 100 times it
+        if self.tune_steps:
+            return {"tune_rate": Reals(low=1e-4, high=3e-2, log=True)}  # as every rate of Adam
+        return {}
 
     @property
     def test_steps(self) -> int:

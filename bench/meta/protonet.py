@@ -18,7 +18,7 @@ from typing import ClassVar
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Norm, Task, Tensors
+from bench.contract import AbstractLearner, Norm, Reals, Space, Task, Tensors
 from bench.inner import WEIGHT, own_scores, prototype_tuning, prototypical_scores
 from bench.schemes import AbstractComputedHead
 
@@ -45,6 +45,18 @@ class Protonet(AbstractComputedHead):
     tune_steps: NonNegativeInt = 0  # of a head at test; ProtoTransfer's authors: 15 epochs
     tune_rate: PositiveFloat = 1e-3  # Adam; ProtoTransfer's authors' eval.py
     added: ClassVar[Mapping[str, object]] = {"tune_steps": 0, "tune_rate": 1e-3}
+
+    @property
+    def space(self) -> Mapping[str, Space]:  # type: ignore[override]  # follows from the steps
+        """The rate and its schedule; where a head is tuned, its rate as well."""
+        own: dict[str, Space] = {
+            "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+            "halve_every": Reals(low=0.1, high=1.0, log=True),  # from that of R2-D2 to never
+        }
+        tuned: dict[str, Space] = {
+            "tune_rate": Reals(low=1e-4, high=3e-2, log=True),  # of the head, likewise
+        }
+        return own | tuned if self.tune_steps else own
 
     @property
     def test_steps(self) -> int:

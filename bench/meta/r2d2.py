@@ -17,6 +17,7 @@ the head: this is the head on the suite's encoder.
 Shapes: N ways, S support examples, Q queries, B examples, D features.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
 from typing import ClassVar
@@ -25,7 +26,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Norm, Task, Tensors
+from bench.contract import AbstractLearner, Norm, Reals, Space, Task, Tensors
 from bench.inner import memberships
 from bench.schemes import AbstractComputedHead
 
@@ -46,6 +47,11 @@ class R2d2(AbstractComputedHead):
     task_ways: PositiveInt | None = 20  # authors' experiments.sh, CIFAR-FS
     task_shots: PositiveInt = 5  # authors: drawn from 1 to 9 for each task
     task_queries: NonNegativeInt = 7  # authors' experiments.sh: 240 images in a 20-way task
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # as every rate of Adam here
+        "regularisation": Reals(low=5.0, high=500.0, log=True),  # a tenth to ten times the authors'
+        "scale": Reals(low=1.0, high=100.0, log=True),  # a tenth to ten times the authors'
+    }
 
     def learned(self, params: Tensors) -> Tensors:
         """Return the factor of the scores, and the logarithm of the penalty."""

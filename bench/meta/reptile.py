@@ -17,7 +17,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contract import AbstractLearner, Norm, Task, TaskShape, Tensors
+from bench.contract import AbstractLearner, Norm, Reals, Space, Task, TaskShape, Tensors, Whole
 from bench.inner import adam, after, zero_moments
 from bench.schemes import AbstractLinearHead, support_loss
 
@@ -41,6 +41,11 @@ class Reptile(AbstractLinearHead):
     zero_head: bool = False  # it starts at zero in each task, and is not meta-trained; the zeroing
     # trick of Kao et al. (2022), arXiv:2106.15367
     added: ClassVar[Mapping[str, object]] = {"zero_head": False}
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=0.1, high=1.0, log=True),  # authors: args.py 0.1, README 1
+        "inner_rate": Reals(low=1e-4, high=1e-2, log=True),  # a tenth to ten times the authors'
+        "steps": Whole(low=5, high=20),  # authors: README 5 to 10, args.py 20
+    }
 
     def __post_init__(self) -> None:
         """Refuse to learn nothing: from a head of zeros the first step moves the head alone."""

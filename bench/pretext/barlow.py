@@ -9,6 +9,7 @@ Two views of each image; with a and b their embeddings, each of the D standardis
 Shapes: B images, C channels, H height, W width, D embeddings.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +18,15 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractNetwork, AbstractPretext, AtLeastTwo, Shape, Tensors
+from bench.contract import (
+    AbstractNetwork,
+    AbstractPretext,
+    AtLeastTwo,
+    Reals,
+    Shape,
+    Space,
+    Tensors,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +40,10 @@ class Barlow(AbstractPretext):
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here; the authors: LARS 0.2
     redundancy: NonNegativeFloat = 0.0051  # lambda, the authors' code; section 2.2: 5e-3
     expansion: PositiveInt = 4  # D / features; 8192 of 2048, section 2.2; solo-learn 2048 of 512
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+        "redundancy": Reals(low=5e-4, high=5e-2, log=True),  # a tenth to ten times section 2.2's
+    }
 
     def head(self, width: int, shape: Shape) -> nn.Module:
         """Return the projector: three layers of one width, batch norm in the first two."""

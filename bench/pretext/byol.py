@@ -18,6 +18,7 @@ far training has come. The target normalises each batch by itself, as in the aut
 Shapes: B images, C channels, H height, W width, D projected features.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -26,7 +27,16 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractNetwork, AbstractPretext, AtLeastTwo, Shape, Tensors
+from bench.contract import (
+    AbstractNetwork,
+    AbstractPretext,
+    AtLeastTwo,
+    OneOf,
+    Reals,
+    Shape,
+    Space,
+    Tensors,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +52,10 @@ class Byol(AbstractPretext):
     # CIFAR settings, and in the authors' code for 100 and 300 epochs (0.996 for 1000)
     expansion: PositiveInt = 2  # hidden layers / features; 4096 of 2048, section 3.2
     projection: PositiveInt = 256  # D, in projector and predictor; section 3.2
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+        "momentum": OneOf(values=(0.9, 0.99, 0.999)),  # table 5a; 0 and 1 fail there
+    }
 
     def head(self, width: int, shape: Shape) -> nn.Module:
         """Return projector and predictor, each of two layers."""

@@ -15,6 +15,7 @@ Images that are grey although they have three channels leave nothing to predict.
 Shapes: B images, H height, W width, S side of a cell; R rows, K columns of cells; Q chroma values.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar
@@ -24,7 +25,7 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractNetwork, AbstractPretext, Setting, Shape, Tensors
+from bench.contract import AbstractNetwork, AbstractPretext, Reals, Setting, Shape, Space, Tensors
 
 RED, GREEN, BLUE = 0.299, 0.587, 0.114  # shares of the luma Y, ITU-R BT.601
 
@@ -41,6 +42,9 @@ class Colorize(AbstractPretext):
     grid: PositiveInt = 11  # steps from grey to the purest colour either
     # way; the authors: steps of 10 up to 110 in a and b
     hidden: PositiveInt = 32  # features the head has for each cell
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+    }
 
     def declines(self, setting: Setting) -> str | None:
         """Decline all but colour images."""

@@ -10,6 +10,7 @@ and black could not in drawings on black.
 Shapes: B images, C channels, H height, W width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
-from bench.contract import AbstractClassifying, AtLeastTwo, Setting
+from bench.contract import AbstractClassifying, AtLeastTwo, Reals, Setting, Space
 
 NOISE = 0.1  # either way, in [0, 1]: seen on any plain ground, less than most textures hold
 
@@ -30,6 +31,9 @@ class Erased(AbstractClassifying):
     batch_size: PositiveInt = 128  # images
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here
     grid: AtLeastTwo = 4  # cells a side, so that a sixteenth of an image is erased
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+    }
 
     @property
     def num_classes(self) -> int:

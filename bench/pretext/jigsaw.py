@@ -12,6 +12,7 @@ tiles of 64 pixels are used, which small images cannot afford: 2 x 2 tiles have 
 Shapes: B images, G tiles a side, T = G G tiles, P permutations, C channels, H height, W width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
@@ -24,7 +25,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
-from bench.contract import AbstractClassifying, AtLeastTwo, Setting
+from bench.contract import AbstractClassifying, AtLeastTwo, Reals, Setting, Space
 from bench.patches import jittered
 
 SMALLEST_TILE = 6  # pixels a side of a cell; what is spare leaves 4 x 4 of them
@@ -41,6 +42,9 @@ class Jigsaw(AbstractClassifying):
     permutations: AtLeastTwo = 24  # all there are of 2 x 2 tiles; the authors: up to 1000 of 3 x 3
     spare: Annotated[float, Field(ge=0, le=0.5)] = 0.25  # share of a cell left for gap and jitter;
     # the authors: tiles of 64 pixels in cells of 75
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+    }
 
     def __post_init__(self) -> None:
         """Refuse more permutations than there are."""

@@ -15,6 +15,7 @@ must be in the vector. Where P does not divide a side, the patches at its end ar
 Shapes: B images, C channels, H height, W width, P side of a patch; R rows, K columns of patches.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Annotated, ClassVar
@@ -24,7 +25,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractNetwork, AbstractPretext, Setting, Shape, Tensors
+from bench.contract import AbstractNetwork, AbstractPretext, Reals, Setting, Shape, Space, Tensors
 
 EPSILON = 1e-6  # on a patch's variance; the authors' code (which divides by n - 1, here by n)
 
@@ -43,6 +44,10 @@ class Mae(AbstractPretext):
     # and SparK, whose encoders see whole images too; He et al.: 0.75 for transformers
     normalise: bool = True  # He et al. (table 1d) and SparK; SimMIM: plain pixels
     hidden: PositiveInt = 32  # features the decoder has for each patch; small, as they ask for
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+        "ratio": Reals(low=0.3, high=0.9),  # within figure 5 of He et al., 0.1 to 0.9
+    }
 
     def declines(self, setting: Setting) -> str | None:
         """One patch must be masked and another one visible."""

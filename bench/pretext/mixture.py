@@ -17,7 +17,7 @@ encoder alone, so only the encoder takes the step. Adam then descends on v.
 Shapes: K members.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
@@ -36,8 +36,10 @@ from bench.contract import (
     AbstractPretext,
     AtLeastTwo,
     Pretext,
+    Reals,
     Setting,
     Shape,
+    Space,
     Task,
     TaskShape,
     Tensors,
@@ -88,6 +90,17 @@ class Mixture(AbstractPretext):
             raise ValueError("a mixture with learned weights cannot be a member of another")
         if self.validates and self.outer == "instances" and self.outer_shots > 1:
             raise ValueError("outer: instances has one shot, a second would be a copy")
+
+    @property
+    def space(self) -> Mapping[str, Space]:  # type: ignore[override]  # follows from the weights
+        """The rate, and of learned weights theirs."""
+        own: dict[str, Space] = {
+            "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+        }
+        learned: dict[str, Space] = {
+            "weight_rate": Reals(low=5e-3, high=0.5, log=True),  # a tenth to ten times the default
+        }
+        return own | learned if self.weights == "learned" else own
 
     @property
     def augments(self) -> bool:  # type: ignore[override]  # here it follows from the members

@@ -11,6 +11,7 @@ then no second pass and no head on two inputs are needed.
 Shapes: B images, C channels, H height, W width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -19,7 +20,15 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractClassifying, AbstractNetwork, Setting, Shape, Tensors
+from bench.contract import (
+    AbstractClassifying,
+    AbstractNetwork,
+    Reals,
+    Setting,
+    Shape,
+    Space,
+    Tensors,
+)
 from bench.patches import jittered
 
 SMALLEST_SIDE = 18  # below this a patch of a third, less gap and jitter, holds under 4 x 4 pixels
@@ -36,6 +45,9 @@ class Position(AbstractClassifying):
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here
     spare: Annotated[float, Field(ge=0, le=0.5)] = 0.25  # share of a grid cell left for gap and
     # jitter; Doersch: 96-pixel patches, 48 apart, +- 7 pixels, which small images cannot afford
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+    }
 
     @property
     def num_classes(self) -> int:

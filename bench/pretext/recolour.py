@@ -14,6 +14,7 @@ come to lie side by side, and a drawing of two tones would be gone.
 Shapes: B images, C channels, H height, W width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
 from typing import ClassVar
@@ -22,7 +23,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
-from bench.contract import AbstractClassifying, Setting
+from bench.contract import AbstractClassifying, Reals, Setting, Space
 
 ORDERS = list(permutations(range(3)))
 LEVELS = 256  # of the tones of 8 bits
@@ -35,6 +36,9 @@ class Recolour(AbstractClassifying):
     reference: ClassVar[str] = "arXiv:1910.05872"
     batch_size: PositiveInt = 128  # images
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+    }
 
     @property
     def num_classes(self) -> int:

@@ -8,6 +8,7 @@ averaged over all 2 B views (their equation 1).
 Shapes: B images, N = 2 B views, D projected features.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractNetwork, AbstractPretext, Shape, Tensors
+from bench.contract import AbstractNetwork, AbstractPretext, Reals, Shape, Space, Tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class Simclr(AbstractPretext):
     )
     temperature: PositiveFloat = 0.5  # appendix B.9, best on CIFAR-10
     projection: PositiveInt = 128  # section 4.2
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+        "temperature": Reals(low=0.05, high=1.0, log=True),  # table 5; appendix B.9: 0.1 to 1
+    }
 
     def head(self, width: int, shape: Shape) -> nn.Module:
         """Return the projection: two layers (section 4.2)."""

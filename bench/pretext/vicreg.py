@@ -11,6 +11,7 @@ variance of both views.
 Shapes: B images, C channels, H height, W width, D embeddings.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +19,15 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractNetwork, AbstractPretext, AtLeastTwo, Shape, Tensors
+from bench.contract import (
+    AbstractNetwork,
+    AbstractPretext,
+    AtLeastTwo,
+    Reals,
+    Shape,
+    Space,
+    Tensors,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +43,12 @@ class Vicreg(AbstractPretext):
     variance: NonNegativeFloat = 25.0
     covariance: NonNegativeFloat = 1.0
     expansion: PositiveInt = 4  # D / features; 8192 of 2048, section 4.2; solo-learn 2048 of 512
+    space: ClassVar[Mapping[str, Space]] = {
+        "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
+        "invariance": Reals(low=5.0, high=125.0, log=True),  # a fifth to five times the authors';
+        # of three weights Adam sees two: how they compare; so that of the variance stays
+        "covariance": Reals(low=0.1, high=10.0, log=True),  # a tenth to ten times the authors'
+    }
 
     def head(self, width: int, shape: Shape) -> nn.Module:
         """Return the expander: three layers of one width, batch norm in the first two."""

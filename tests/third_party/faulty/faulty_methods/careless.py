@@ -1,12 +1,16 @@
-"""A pretext task that writes into its batch, draws from numpy, and miscounts its views."""
+"""A pretext task that writes into its batch, draws from numpy, and miscounts its views.
 
+It is also tuned within bounds that leave its default out.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from bench.contract import AbstractNetwork, AbstractPretext, Shape, Tensors
+from bench.contract import AbstractNetwork, AbstractPretext, Reals, Shape, Space, Tensors
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
@@ -19,6 +23,7 @@ class Careless(AbstractPretext):
     views: ClassVar[int] = 4
     batch_size: PositiveInt = 64
     rate: PositiveFloat = 1e-3
+    space: ClassVar[Mapping[str, Space]] = {"rate": Reals(low=1e-2, high=1.0, log=True)}
 
     def head(self, width: int, shape: Shape) -> nn.Module:
         """Return one linear layer."""
