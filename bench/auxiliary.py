@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from bench.contract import AbstractMeta, AbstractPlugin
 
 REFERENCE = "arXiv:1906.05186"
-SPACE: Mapping[str, Space] = {
-    "weight": Reals(low=0.1, high=10.0, log=True),  # Su et al. tuned it per data set: .24 to .65
-}
 OF_THE_STEP = {  # what a pretext has beside its loss, and whose it is here
     "batch_size": "its images are those of the step's tasks",
     "rate": "the meta-algorithm's optimizer takes the step",

@@ -50,6 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add(commands, "plan", _plan, "show what a suite will run, and what it costs", "--json")
     _add(commands, "run", _run, "run what a suite lacks, then write its report", "--workers 2")
+    _add(
+        commands,
+        "tune",
+        _tune,
+        "run the trials that a suite's tuning lacks, and say what they found",
+        "--write suites/tuned.yaml",
+    )
     _add(commands, "report", _report, "write a suite's report again from the store", "")
     _add(commands, "export", _export, "write one row a cell for other tools", "--out cells.csv")
     _add(
@@ -105,10 +112,14 @@ def _add(
     _add_suite_options(command)
     if name == "plan":
         command.add_argument("--json", action="store_true", help="print the plan for machines")
-    if name == "run":
+    if name in ("run", "tune"):
         command.add_argument("--retry", action="store_true", help="run failed stages again")
         command.add_argument(
             "--time-limit", type=float, metavar="SECONDS", help="end a stage after so long"
+        )
+    if name == "tune":
+        command.add_argument(
+            "--write", type=Path, metavar="FILE", help="a suite of the rows as they were tuned"
         )
     if name == "export":
         command.add_argument(
@@ -215,7 +226,21 @@ def _told(outcome: "Outcome") -> list[str]:
         lines.append("interrupted: the same command goes on from here")
     elif not tally.ran and not tally.failed:
         lines.append(f"{outcome.plan.name}: nothing to do, every stage is in the store")
-    return [*lines, f"report: {outcome.report}"]
+    return [*lines, *([f"report: {outcome.report}"] if outcome.report else [])]
+
+
+def _tune(asked: argparse.Namespace) -> int:
+    from bench import pipeline
+    from bench.report.preview import tuning_text
+
+    done = pipeline.tune(asked.suite, _options(asked), asked.write)
+    if done.tally.interrupted:
+        print("interrupted: the same command goes on from here")
+        return INTERRUPTED
+    print(tuning_text(done.record))
+    if asked.write:
+        print(f"written: {asked.write}")
+    return ALL_DONE
 
 
 def _report(asked: argparse.Namespace) -> int:

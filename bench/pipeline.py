@@ -2,27 +2,31 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
 
 from bench.catalogue import KINDS, entries
-from bench.dataset import Facts, facts, find_root, open_dataset
+from bench.cell import Json
 from bench.errors import UserError
+from bench.options import Options as Options
 from bench.plan import Plan, make_plan
-from bench.run import Listener, Tally
+from bench.rows import rows_of
+from bench.run import Tally
 from bench.run import run as walk
 from bench.store import Store, write_atomic
 from bench.suite import Suite, read_suite, schema, with_options
+from bench.tuned import is_whole, record_path
+from bench.variant import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bench.certify import Certificate
-    from bench.contract import AbstractData
     from bench.report.verify import Verification
+    from bench.tuner import Tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,29 +35,7 @@ class Outcome:
 
     plan: Plan
     tally: Tally
-    report: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the command line says beside the suite; a notebook may leave all of it out."""
-
-    results: Path = Path("results")
-    reports: Path = Path("reports")
-    data: Path | None = None
-    budget_scale: float | None = None
-    seeds: str | None = None
-    episodes: int | None = None
-    only: str | None = None
-    workers: str = "auto"
-    device: str = "auto"
-    retry: bool = False
-    time_limit: float | None = None
-
-    @property
-    def store(self) -> Store:
-        """The store under the results folder."""
-        return Store(self.results)
+    report: Path | None  # None: the tuning that goes before was interrupted
 
 
 def read(suite: Path, options: Options) -> Suite:
@@ -69,20 +51,19 @@ def read(suite: Path, options: Options) -> Suite:
 
 def plan(suite: Path, options: Options) -> Plan:
     """2. Resolve a suite into cells and stages; saved where there is a results folder."""
-    made = _resolve(suite, options)
-    if options.results.is_dir():
+    asked, facts_of = read(suite, options), options.facts_of()
+    tuning = _tuning(asked, rows_of(asked, facts_of).variants, options) if asked.tune else None
+    made = make_plan(asked, facts_of, tuning)
+    if options.results.is_dir() and (tuning or not asked.tune):
         _save(made, options)
     return made
 
 
-def _resolve(suite: Path, options: Options) -> Plan:
-    root = find_root(options.data)
-
-    @cache
-    def facts_of(name: str, source: "AbstractData") -> Facts:
-        return facts(open_dataset(source, name, root))
-
-    return make_plan(read(suite, options), facts_of)
+def _tuning(suite: Suite, variants: Sequence[Variant], options: Options) -> Json:
+    """Return what a suite's tuning has found; None where it has not ended, or was of others."""
+    path = record_path(suite.name, options.results)
+    record = json.loads(path.read_bytes()) if path.is_file() else None
+    return record if record and is_whole(record, suite, variants) else None
 
 
 def _save(made: Plan, options: Options) -> None:
@@ -96,32 +77,52 @@ def _save(made: Plan, options: Options) -> None:
 
 
 def run(suite: Path, options: Options) -> Outcome:
-    """3. to 5. Run what a plan lacks, recorded as it goes, and write the report.
+    """3. to 5. Tune if the suite asks for it, run what the plan lacks, and write the report.
 
     With nothing to do, nothing is written anew but what is out of date.
     """
-    from bench import progress, record
-    from bench.execute.local import Local, check_time_limit, parse_workers
-    from bench.stages.place import pick_device
-
-    workers, device = parse_workers(options.workers), pick_device(options.device)
-    check_time_limit(options.time_limit)
-    made = _resolve(suite, options)
+    executor = options.executor()  # first: a mistake in an option costs nothing
+    asked, facts_of = read(suite, options), options.facts_of()
+    made = make_plan(asked, facts_of)
     options.store.prepare()  # not before: a suite with a mistake leaves nothing behind
-    _save(made, options)
     _make_report_folder(made, options)  # now, not when all has run
-    executor = Local(
-        results=options.results.resolve(),
-        device=device,
-        workers=workers,
-        time_limit=options.time_limit,
-    )
-    listeners: list[Listener] = [
-        record.Recorder(options.store, options.results),
-        progress.Display(),
-    ]
-    tally = walk(made, options.store, executor, listeners, retry=options.retry)
+    if asked.tune:
+        tuning = _tune(asked, rows_of(asked, facts_of).variants, options)
+        if tuning.record is None:
+            return Outcome(plan=tuning.plan, tally=tuning.tally, report=None)
+        made = make_plan(asked, facts_of, tuning.record)
+        executor = options.executor()
+    _save(made, options)
+    tally = walk(made, options.store, executor, options.listeners(), retry=options.retry)
     return Outcome(plan=made, tally=tally, report=_write(made, options))
+
+
+def tune(suite: Path, options: Options, write: Path | None = None) -> "Tuning":
+    """Run the trials that the rows of a suite lack; ``write``: a suite of what they found.
+
+    Raises:
+        UserError: the suite has no ``tune``, or the file cannot be written.
+    """
+    from bench.written import write_tuned
+
+    asked, facts_of = read(suite, options), options.facts_of()
+    if asked.tune is None:
+        raise UserError(str(suite), "no tune", "Write tune: {trials: 20}, for instance.")
+    variants = rows_of(asked, facts_of).variants
+    options.store.prepare()
+    done = _tune(asked, variants, options)
+    if write and done.record is not None:
+        write_tuned(write, asked, rows_of(asked, facts_of, done.record), done.record)
+    return done
+
+
+def _tune(suite: Suite, variants: Sequence[Variant], options: Options) -> "Tuning":
+    from bench.tuner import tune
+
+    executor, listeners = options.executor(), options.listeners()
+    done = tune(suite, variants, options.store, executor, listeners, retry=options.retry)
+    _save(done.plan, options)
+    return done
 
 
 def report(suite: Path, options: Options) -> Path:
@@ -157,7 +158,7 @@ def certify(suite: Path, options: Options, cells: int) -> "tuple[Certificate, Pa
         raise UserError("--cells", str(cells), "Use a number of cells from 1.")
     workers, device = parse_workers(options.workers), pick_device(options.device)
     made = saved(suite, options)
-    _resolve(suite, options)  # opens the data sets
+    rows_of(read(suite, options), options.facts_of())  # opens the data sets
     some = chosen(made, options.store, cells)
     _make_report_folder(made, options)
     with TemporaryDirectory(prefix="bench-verify-") as fresh:
@@ -266,7 +267,10 @@ def sync(suite: Path, options: Options) -> int:
     """Bring the MLflow mirror up to date with the store; return the runs written."""
     from bench import record
 
-    return record.sync(saved(suite, options), options.store, options.results)
+    plans = [saved(suite, options)]
+    trials = _path(f"{plans[0].name}-tuning", options)
+    plans += [Plan.from_json(json.loads(trials.read_bytes()))] if trials.is_file() else []
+    return sum(record.sync(one, options.store, options.results) for one in plans)
 
 
 def serve_ui(results: Path, port: int) -> NoReturn:

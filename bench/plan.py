@@ -18,6 +18,8 @@ from bench.rows import Dropped, rows_of
 from bench.suite import Suite
 from bench.variant import Variant
 
+UNTUNED = "its rows are not tuned yet: these are the rows before, `bench tune` tries others"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -109,6 +111,7 @@ def make_plan(suite: Suite, facts_of: FactsOf, tuning: Json = None) -> Plan:
         dropped=tuple(dropped),
         warnings=(
             *found.warnings,
+            *([UNTUNED] if suite.tune and tuning is None else []),
             *_notes(suite, variants),
             *collisions.warnings(variants, suite.shots[0]),
             *new_tasks.warnings(suite, cells),

@@ -75,7 +75,8 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         added=False,
         plugins=built,
         names={axis: choice.name for axis, choice in chosen.items()},
-        given={axis: choice.params for axis, choice in chosen.items()},
+        given={axis: choice.params for axis, choice in chosen.items()}
+        | ({"init": init.params} if start else {}),
         init=init.name,
         weights=start.sha256 if start else None,
         asked=frozenset(asked) | ({"augment"} if combination.augment else set()),

@@ -241,7 +241,9 @@ def journal(path: Path) -> Iterator[Journal]:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield optuna.storages.JournalStorage(JournalFileBackend(str(path), _Owned()))
+            own = _Owned()
+            backend = JournalFileBackend(str(path), own)  # type: ignore[arg-type]  # base not public
+            yield optuna.storages.JournalStorage(backend)
     finally:
         lock.release()
 

@@ -137,7 +137,10 @@ def record_path(name: str, results: Path) -> Path:
 
 
 def record_of(
-    suite: Suite, variants: Sequence[Variant], rows: Sequence[Json], shares: Sequence[Sequence[float]]
+    suite: Suite,
+    variants: Sequence[Variant],
+    rows: Sequence[Json],
+    shares: Sequence[Sequence[float]],
 ) -> dict[str, Json]:
     """Return all that plans and reports hold of a tuning.
 
@@ -153,7 +156,7 @@ def record_of(
         "parallel": tune.parallel,
         "seed": tune.seed,
         "seeds": list(tune.seeds),
-        "fractions": list(max(shares, key=len, default=[1.0])),
+        "fractions": sorted({share for one in shares for share in one} | {1.0}),
         "score": {
             "rule": tune.score,
             "episodes": tune.episodes,

@@ -198,3 +198,42 @@ def _power(results: Results) -> str:
         f"with {seeds} seeds a true difference of {100 * found:.1f} points from a baseline is "
         f"detected with power .8 at .05 ({source})"
     )
+
+
+def tuning_text(record: Mapping[str, Json]) -> str:
+    """Say what a tuning has found, a line for each row."""
+    rows = [_tuned(row) for row in record["rows"]]
+    header = [
+        "variant",
+        "data",
+        "ways",
+        "scored by",
+        "trials",
+        "failed",
+        "default",
+        "best",
+        "found",
+    ]
+    text = plain(header, rows) if rows else "nothing to tune: no row declares a space"
+    return text + "".join(
+        f"\nnot tuned: {one['variant']}, {one['why']}" for one in record["untuned"]
+    )
+
+
+def _tuned(row: Mapping[str, Json]) -> list[str]:
+    """Return a row of a tuning in words: scores in %, and the parameters that changed."""
+    default, failed = row["trials"][0], sum(one["state"] == "failed" for one in row["trials"])
+    scored = [str(row[key]) for key in ("variant", "data", "ways", "score")]
+    counts = [str(len(row["trials"])), str(failed), _score(default)]
+    if row["winner"] is None:
+        return [*scored, *counts, "-", "no trial finished"]
+    best = row["trials"][row["winner"]]
+    found = [
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in best["params"].items()
+    ]
+    return [*scored, *counts, _score(best), ", ".join(found) if row["winner"] else "the default"]
+
+
+def _score(trial: Mapping[str, Json]) -> str:
+    return "-" if trial["score"] is None else f"{100 * trial['score']:.1f}"
