@@ -53,7 +53,8 @@ def combinations_of(
         norm = None if control == "pixel_neighbour" else one.norm  # which has no weights
         place = digest([made_of, one.ways, repr(one.budget), norm])
         where = f"the control {control}"
-        seen.setdefault(place, replace(one, label=None, axes=both, norm=norm, where=where))
+        own = replace(one, axes=both, norm=norm, where=where)
+        seen.setdefault(place, replace(own, label=None, trials=None, tuned_on=None))
     return iter(seen.values())
 
 

@@ -41,7 +41,7 @@ def _lines(suite: Suite, rows: Rows, record: Json) -> Iterator[str]:
     left = dict.fromkeys(one.control for one in rows.variants if one.control and not one.tuned_on)
     yield f"# {suite.name}, each row with the parameters that its tuning found:"
     yield f"# `bench tune {suite.file} --write ...`, {record['trials']} trials a row,"
-    yield f"# sampler {record['sampler']} (pruner: {record['pruner']}), scored on the validation split:"
+    yield f"# sampler {record['sampler']} (pruner: {record['pruner']}), scored on validation:"
     yield "# tuned_on says by what."
     yield f"name: {re.sub('[^A-Za-z0-9_-]', '_', suite.name)}_tuned"
     yield f"shots: {_flow(list(suite.shots))}"
