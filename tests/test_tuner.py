@@ -11,9 +11,9 @@ from bench.store import Store
 from bench.tuned import record_path
 from tests.tuning import ROWS, Pretender, suite_of, tuned
 
-TPE = "tune: {trials: 14}\n"
-HALVING = "tune: {trials: 14, sampler: random, pruner: halving}\n"
-HYPERBAND = "tune: {trials: 14, pruner: hyperband, parallel: 3}\n"
+TPE = "tune: {trials: 12}\n"
+HALVING = "tune: {trials: 12, sampler: random, pruner: halving}\n"
+HYPERBAND = "tune: {trials: 12, pruner: hyperband, parallel: 3}\n"
 RANDOM = "tune: {trials: 8, sampler: random}\n"
 GRID = "tune: {trials: 9, sampler: grid, points: 3}\n"
 KINDS = [TPE, HALVING, HYPERBAND, RANDOM, GRID]
@@ -36,7 +36,7 @@ def test_every_row_has_as_many_trials_and_the_first_is_the_row_as_it_stands(tmp_
     record = record_of(tmp_path, TPE)
     rows = {one["variant"]: one for one in record["rows"]}
     assert list(rows) == ["none + protonet", "rotation + none", "rotation + protonet"]
-    assert {len(one["trials"]) for one in rows.values()} == {14}
+    assert {len(one["trials"]) for one in rows.values()} == {12}
     first = rows["rotation + protonet"]["trials"][0]["params"]
     assert first == {
         "pretext.rate": 1e-3,
@@ -74,13 +74,13 @@ def test_workers_and_their_order_change_no_trial(tmp_path: Path, kind: str) -> N
     """Whoever is ready first: what is asked, what is pruned, scores and winners are the same."""
     records = [
         record_of(tmp_path, kind, f"{slots} {order}", slots=slots, order=order)
-        for slots, order in ((1, 0), (2, 1), (7, 2))
+        for slots, order in ((1, 0), (7, 1))
     ]
-    assert records[0] == records[1] == records[2]
+    assert records[0] == records[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("after", [0, 5, 31, 60])
+@pytest.mark.parametrize("after", [6, 40])
 def test_a_tuning_that_was_interrupted_comes_to_the_same(
     tmp_path: Path, kind: str, after: int
 ) -> None:
@@ -209,7 +209,7 @@ def test_more_trials_go_on_from_those_that_are_there(tmp_path: Path) -> None:
     for old, new in zip(few["rows"], more["rows"], strict=True):
         assert new["trials"][:3] == old["trials"]
         assert len(new["trials"]) == 5
-    assert len([spec for spec in executor.ran if spec.kind == "evaluate"]) == 3 * 2 * 2
+    assert len([spec for spec in executor.ran if spec.kind == "evaluate"]) == 3 * 2
 
 
 def test_a_row_may_have_trials_of_its_own_number(tmp_path: Path) -> None:
@@ -226,9 +226,9 @@ def test_seconds_count_a_shared_stage_once(tmp_path: Path) -> None:
     executor = Pretender(store)
     record = tuned(suite_of(tmp_path, ROWS + RANDOM), store, executor).record
     labelled = trials_of(record, "none + protonet")
-    assert [one["seconds"] for one in labelled] == [3.0] * 8
+    assert [one["seconds"] for one in labelled] == [2.0] * 8
     unlabelled = trials_of(record, "rotation + none")
-    assert [one["seconds"] for one in unlabelled] == [4.0, *[3.0] * 7]  # with the clusters
+    assert [one["seconds"] for one in unlabelled] == [3.0, *[2.0] * 7]  # with the clusters
 
 
 def test_one_process_at_a_time_tunes_a_suite(tmp_path: Path) -> None:

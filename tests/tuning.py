@@ -16,7 +16,7 @@ from bench.store import Store
 from bench.suite import Suite, read_suite
 from bench.tuner import Tuning, tune
 
-HEAD = "name: small\ndata: glyphs\nseeds: 2\nshots: [1, 5]\nevaluate: {queries: 10}\n"
+HEAD = "name: small\ndata: glyphs\nseeds: 2\nshots: 1\nevaluate: {queries: 10}\n"
 ROWS = """\
 grid:
   pretext: [none, rotation]
