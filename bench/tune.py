@@ -36,12 +36,22 @@ from bench.seeds import derive
 from bench.space import OneOf, Space, Whole
 from bench.suite import Tune
 
-MADE_WITH = {"optuna": optuna.__version__}
 Journal = optuna.storages.BaseStorage
 REDUCTION = 3  # of the budget from rung to rung, and of the trials: eta, arXiv:1603.06560, 3.6
 RUNGS = 3  # where a pruner is asked
-STARTUP = 10  # random trials before TPE's first of its own; Optuna's default
-CANDIDATES = 24  # that TPE draws for each trial; Optuna's default
+TPE = {  # every argument that Optuna's versions differ in, and those that matter
+    "n_startup_trials": 10,  # random, before TPE's first of its own
+    "n_ei_candidates": 24,
+    "multivariate": True,
+    "group": False,
+    "constant_liar": True,
+}
+HALVING = {"min_resource": 1, "reduction_factor": REDUCTION, "min_early_stopping_rate": 0}
+HYPERBAND = {
+    "min_resource": 1,
+    "max_resource": REDUCTION ** (RUNGS - 1),
+    "reduction_factor": REDUCTION,
+}
 LEAST_FOR_IMPORTANCES = 4  # finished trials
 State = Literal["finished", "pruned", "failed"]
 STATES: Mapping[State, TrialState] = {
@@ -294,26 +304,26 @@ def _points(space: Space, count: int) -> list[Json]:
 
 
 def _sampler(tune: Tune, seed: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler of one trial; every argument that Optuna's versions differ in is given."""
+    """Return the sampler of one trial."""
     if tune.sampler != "tpe":
         return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(
-        n_startup_trials=STARTUP,
-        n_ei_candidates=CANDIDATES,
-        multivariate=True,
-        group=False,
-        constant_liar=True,
-        seed=seed,
-    )
+    return optuna.samplers.TPESampler(seed=seed, **TPE)
 
 
 def _pruner(tune: Tune) -> optuna.pruners.BasePruner:
     if tune.pruner == "none":
         return optuna.pruners.NopPruner()
     if tune.pruner == "halving":
-        return optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=1, reduction_factor=REDUCTION, min_early_stopping_rate=0
-        )
-    return optuna.pruners.HyperbandPruner(
-        min_resource=1, max_resource=REDUCTION ** (RUNGS - 1), reduction_factor=REDUCTION
-    )
+        return optuna.pruners.SuccessiveHalvingPruner(**HALVING)
+    return optuna.pruners.HyperbandPruner(**HYPERBAND)
+
+
+def arguments(tune: Tune) -> dict[str, Json]:
+    """Return what Optuna was asked to do, and which Optuna."""
+    sampler = {"tpe": TPE}.get(tune.sampler, {})
+    pruner = {"halving": HALVING, "hyperband": HYPERBAND}.get(tune.pruner, {})
+    return {
+        "optuna": optuna.__version__,
+        "sampler_arguments": dict(sampler),
+        "pruner_arguments": dict(pruner),
+    }

@@ -23,7 +23,7 @@ from bench.sizes import refuse_impossible
 from bench.space import described
 from bench.store import Store, write_atomic
 from bench.suite import Suite
-from bench.tune import MADE_WITH, REDUCTION, RUNGS, Ended, Journal, State, Study, journal
+from bench.tune import REDUCTION, RUNGS, Ended, Journal, State, Study, arguments, journal
 from bench.tuned import params_of, record_of, record_path, spaces, study_of, with_params
 from bench.variant import Variant
 
@@ -64,7 +64,9 @@ def tune(
         if tally.interrupted:
             return Tuning(record=None, tally=tally, plan=driver.plan)
         shares = [row.fractions for row in rows]
-        record = record_of(suite, variants, [row.to_json() for row in rows], shares) | MADE_WITH
+        record = record_of(suite, variants, [row.to_json() for row in rows], shares) | arguments(
+            suite.tune
+        )
         write_atomic(kept, json.dumps(record, indent=1).encode())
     return Tuning(record=record, tally=tally, plan=driver.plan)
 
