@@ -39,15 +39,19 @@ from bench.suite import Tune
 Journal = optuna.storages.BaseStorage
 REDUCTION = 3  # of the budget from rung to rung, and of the trials: eta, arXiv:1603.06560, 3.6
 RUNGS = 3  # where a pruner is asked
-TPE = {  # every argument that Optuna's versions differ in, and those that matter
+TPE: dict[str, Json] = {  # every argument that Optuna's versions differ in, and those that matter
     "n_startup_trials": 10,  # random, before TPE's first of its own
     "n_ei_candidates": 24,
     "multivariate": True,
     "group": False,
     "constant_liar": True,
 }
-HALVING = {"min_resource": 1, "reduction_factor": REDUCTION, "min_early_stopping_rate": 0}
-HYPERBAND = {
+HALVING: dict[str, Json] = {
+    "min_resource": 1,
+    "reduction_factor": REDUCTION,
+    "min_early_stopping_rate": 0,
+}
+HYPERBAND: dict[str, Json] = {
     "min_resource": 1,
     "max_resource": REDUCTION ** (RUNGS - 1),
     "reduction_factor": REDUCTION,
