@@ -27,6 +27,11 @@ SPACES: Mapping[str, Mapping[str, Mapping[str, Json]]] = {
     SIMCLR.label: {"pretext.temperature": {"low": 0.1, "high": 1.1, "log": False}},
 }
 
+BEFORE_PARAMS: Mapping[str, Mapping[str, Json]] = {
+    one.label.removesuffix(SUFFIX): one.params for one in BEFORE
+}
+AFTER_PARAMS: Mapping[str, Mapping[str, Json]] = {one.label: one.params for one in METHODS}
+
 
 def trial(number: int, params: Mapping[str, Json], score: float | None, **more: Json) -> Json:
     """Return a trial as plans record it."""
@@ -53,6 +58,10 @@ def row(variant: str, scores: Sequence[float | None], **more: Json) -> Json:
         for number, score in enumerate(scores)
     ]
     known = [score for score in scores if score is not None]
+    winner = scores.index(max(known)) if known else None
+    for number, params in ((0, BEFORE_PARAMS), (winner, AFTER_PARAMS)):
+        if number is not None and variant in params:  # what the cells have
+            trials[number]["params"] |= params[variant]
     usual = {
         "variant": variant,
         "data": "glyphs",
@@ -62,7 +71,7 @@ def row(variant: str, scores: Sequence[float | None], **more: Json) -> Json:
         "asked": len(scores),
         "space": {name: dict(one) for name, one in space.items()},
         "trials": trials,
-        "winner": scores.index(max(known)) if known else None,
+        "winner": winner,
         "importances": {name: 1 / len(space) for name in space} if len(known) > 3 else None,
     }
     return usual | more
@@ -110,7 +119,7 @@ def tuned(
     make: Make,
     found: Mapping[str, Json] | None = None,
     before: Sequence[Method] = BEFORE,
-    **changes: Any,
+    **changes: object,
 ) -> tuple[Plan, Store]:
     """Build a suite whose rows were tuned, with the defaults that ``before`` invents."""
     plan, store = make(methods=(*METHODS, *before), **changes).build()

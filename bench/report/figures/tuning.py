@@ -1,6 +1,7 @@
 """The figures of tuning: the best by trials, the best by seconds, and importances of parameters."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -40,7 +41,8 @@ MOST_SHADED = 4  # rows, beyond which bands are paler
 TITLE_CHARS = 38
 BAR, HEADING = 0.21, 0.3  # inches of a parameter's line and of a row's name above its own
 MOST_LINES = 14  # parameters, beyond which they stand in two columns
-NAME_CHARS = 44
+NAME_CHARS = (80, 32)  # of a row's name, in one column or in two
+MOST_BESIDE = 0.85  # of an importance whose number stands behind its bar
 
 
 def tuning_figures(results: Results, found: Tuning) -> list[Picture]:
@@ -95,7 +97,7 @@ def _by_trials(found: Tuning, look: Mapping[str, Look]) -> Picture | None:
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if independent:
             axis.set_xlim(left=-0.5)
-            named = FuncFormatter(lambda k, _: f"{k:.0f}" if k > 0 else "default")
+            named = FuncFormatter(lambda k, _: f"{k:.0f}" if k else "default")
             axis.xaxis.set_major_formatter(named)
 
     return picture(name, f"{what}; on validation data", _panels(found, look, draw, axis_label))
@@ -200,12 +202,14 @@ def _panels(
 def _importances(rows: Sequence[TunedRow], found: Tuning, look: Mapping[str, Look]) -> Picture:
     """Draw a bar a parameter, below the name of its row; in two columns where there are many."""
     several = len(cheapest(found.trials)) > 1
-    columns = _in_columns(rows)
-    height = max(sum(map(_height, column)) for column in columns)
+    count = 1 + (len(rows) > 1 and sum(len(row.importances or {}) for row in rows) > MOST_LINES)
+    groups = [_group(row, look, chars=NAME_CHARS[count - 1], several=several) for row in rows]
+    columns = _in_columns(groups) if count > 1 else [groups]
+    height = max(sum(one.height for one in column) for column in columns)
     figure = Figure(figsize=(WIDTH, height + 0.6), dpi=200, layout="constrained")
     for place, column in enumerate(columns, 1):
-        axis = figure.add_subplot(1, len(columns), place)
-        _bars(axis, column, look, several=several)
+        axis = figure.add_subplot(1, count, place)
+        _bars(axis, column)
         axis.set(xlim=(0, 1), ylim=(height, 0.0), xlabel="importance")
     alt = (
         "Importances of tuned parameters (fANOVA): the share of the variance of a row's scores, "
@@ -214,48 +218,64 @@ def _importances(rows: Sequence[TunedRow], found: Tuning, look: Mapping[str, Loo
     return picture("tuning-importances", alt, figure)
 
 
-def _height(row: TunedRow) -> float:
-    return HEADING + BAR * len(row.importances or {})
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The bars of one row: its name as it is written above them, and the largest first."""
+
+    name: str
+    colour: str
+    bars: tuple[tuple[str, float], ...]
+
+    @property
+    def head(self) -> float:
+        """Inches that the name takes."""
+        return HEADING + 0.15 * self.name.count("\n")
+
+    @property
+    def height(self) -> float:
+        """Inches in all."""
+        return self.head + BAR * len(self.bars)
 
 
-def _in_columns(rows: Sequence[TunedRow]) -> list[list[TunedRow]]:
-    """Put rows into one column, or into two about as high as each other."""
-    if len(rows) == 1 or sum(len(row.importances or {}) for row in rows) <= MOST_LINES:
-        return [list(rows)]
-    tops = list(accumulate(map(_height, rows)))
-    first = min(range(1, len(rows)), key=lambda number: abs(2 * tops[number - 1] - tops[-1]))
-    return [list(rows[:first]), list(rows[first:])]
+def _group(row: TunedRow, look: Mapping[str, Look], *, chars: int, several: bool) -> Group:
+    name = f"{row.variant} ({row.data}, {row.ways}-way)" if several else row.variant
+    bars = sorted((row.importances or {}).items(), key=lambda one: -one[1])
+    return Group(name=wrapped(name, chars), colour=look[row.variant].colour, bars=tuple(bars))
 
 
-def _bars(axis: Axes, rows: Sequence[TunedRow], look: Mapping[str, Look], *, several: bool) -> None:
-    top, places, labels = 0.0, [], []
-    for row in rows:
-        name = f"{row.variant} ({row.data}, {row.ways}-way)" if several else row.variant
-        axis.text(
-            0.0,
-            top + 0.6 * HEADING,
-            wrapped(name, NAME_CHARS),
-            fontsize=8.5,
-            weight="bold",
-            va="center",
-        ).set_in_layout(False)
-        top += HEADING
-        for parameter, share in sorted((row.importances or {}).items(), key=lambda one: -one[1]):
-            y = top + BAR / 2
-            colour = look[row.variant].colour
-            axis.barh(y, share, height=0.7 * BAR, color=colour, linewidth=0, zorder=2)
-            axis.text(
-                min(share, 0.9) + 0.012,
-                y,
-                f"{share:.2f}",
-                va="center",
-                fontsize=8,
-                color="white" if share > 0.9 else CONTROL,
-            ).set_in_layout(False)
-            places.append(y)
-            labels.append(parameter)
+def _in_columns(groups: Sequence[Group]) -> list[Sequence[Group]]:
+    """Part groups into two columns about as high as each other."""
+    tops = list(accumulate(one.height for one in groups))
+    first = min(range(1, len(groups)), key=lambda number: abs(2 * tops[number - 1] - tops[-1]))
+    return [groups[:first], groups[first:]]
+
+
+def _bars(axis: Axes, groups: Sequence[Group]) -> None:
+    top, labels = 0.0, {}
+    for one in groups:
+        y = top + one.head / 2
+        axis.text(0.0, y, one.name, fontsize=8.5, weight="bold", va="center").set_in_layout(False)
+        top += one.head
+        for parameter, share in one.bars:
+            labels[top + BAR / 2] = parameter
+            _bar(axis, top + BAR / 2, share, one.colour)
             top += BAR
-    axis.set_yticks(places, labels)
+    axis.set_yticks(list(labels), list(labels.values()))
     axis.grid(visible=False, axis="y")
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_color(QUIET)
+
+
+def _bar(axis: Axes, y: float, share: float, colour: str) -> None:
+    """Draw a bar, and its number behind its end or, where there is no room, within it."""
+    inside = share > MOST_BESIDE
+    axis.barh(y, share, height=0.7 * BAR, color=colour, linewidth=0, zorder=2)
+    axis.text(
+        share - 0.012 if inside else share + 0.012,
+        y,
+        f"{share:.2f}",
+        va="center",
+        ha="right" if inside else "left",
+        fontsize=8,
+        color="white" if inside else CONTROL,
+    ).set_in_layout(False)
