@@ -57,8 +57,8 @@ def test_thousands_of_trials_are_exact() -> None:
     n = 2000
     found = best_of(list(range(1, n + 1)))
 
-    k = np.arange(1, n + 1)
-    assert found.expected_K == pytest.approx(k * (n + 1) / (k + 1), rel=1e-11)
+    k_K = np.arange(1, n + 1)
+    assert found.expected_K == pytest.approx(k_K * (n + 1) / (k_K + 1), rel=1e-11)
     for k in (1, 2, 700, 1999):
         low, high = int(found.low_K[k - 1]), int(found.high_K[k - 1])
         assert 10 * comb(low - 1, k) < comb(n, k) <= 10 * comb(low, k)

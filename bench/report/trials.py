@@ -145,7 +145,7 @@ class Trials:
 def trials_of(plan: Plan) -> Trials | None:
     """Read what a plan records of tuning; None where nothing was tuned."""
     record = plan.settings.get("tuning")
-    if record is None:
+    if not record or not record["rows"]:
         return None
     return Trials(
         record=record,

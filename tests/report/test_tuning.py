@@ -237,7 +237,7 @@ def test_a_cut_budget_raises_the_banner(synthetic: Make) -> None:
 
     assert fair.banners == []
     assert unfair.banners == [
-        f"Tuning budgets differ: each row was to have 6 trials; they had {PROTONET.label} 6, "
+        f"Tuning budgets differ: 6 trials a row were asked for; they had {PROTONET.label} 6, "
         f"{MAML.label} 3 and {SIMCLR.label} 6. A row with more had the better chance."
     ]
     assert f"{MAML.label} 3" in section(unfair, "Tuning")
@@ -248,7 +248,23 @@ def test_a_budget_cut_for_all_rows_raises_the_banner_too(synthetic: Make) -> Non
     """Where all rows have fewer trials than were asked for, it is said."""
     plan, store = tuned(synthetic, record(trials=20))
 
-    assert "each row was to have 20 trials" in report_of(plan, store).banners[0]
+    assert "20 trials a row were asked for" in report_of(plan, store).banners[0]
+
+
+def test_a_budget_that_the_suite_cuts_is_told(synthetic: Make) -> None:
+    """A row that was asked for fewer trials is named with what was asked, and the banner stands."""
+    cut = row(MAML.label, [0.7, 0.69, 0.72])
+    report = report_of(*tuned(synthetic, record([ROWS[0], cut, ROWS[2]])))
+
+    assert f"{MAML.label} 3 (3 asked)" in report.banners[0]
+
+
+def test_a_record_without_rows_is_none(synthetic: Make) -> None:
+    """Where nothing could be tuned the report is as without tuning."""
+    report = report_of(*tuned(synthetic, record([]), before=()))
+
+    assert report.tuning is None
+    assert "no row was tuned (0 trials each)" in section(report, "Audit")
 
 
 def test_a_trained_row_without_tuning_raises_the_banner(synthetic: Make) -> None:
@@ -428,7 +444,7 @@ def test_the_method_says_how_rows_were_tuned(synthetic: Make) -> None:
         "test data took no part in tuning",
         "drawn at random, independently (Optuna 5.0.0; seed 0)",
         "ties to the lower number",
-        "Tuning took 3.0 min of computing",
+        "All trials took 3.0 min of computing",
     ):
         assert words in found["Tuning"]
 

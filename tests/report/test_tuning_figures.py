@@ -81,7 +81,7 @@ def test_the_best_so_far_says_what_it_is(synthetic: Make, drawn: Drawn) -> None:
 
     assert list(drawn) == ["best-so-far", "tuning-seconds"]
     alt, figure = drawn["best-so-far"]
-    assert "have no expected best of k" in alt
+    assert "would take independent draws" in alt
     assert not figure.axes[0].collections
     assert len(at_k(figure.axes[0].get_lines()[0])) == 6
 

@@ -84,7 +84,7 @@ def _by_trials(found: Tuning, look: Mapping[str, Look]) -> Picture | None:
         what += ", no confidence interval; at 0 the default, which is no draw"
     else:
         name, what = "best-so-far", "Best score so far by the number of trials, the default first"
-        what += "; trials that build on each other, or that were pruned, have no expected best of k"
+        what += "; an expected best of k would take independent draws, all trained to the end"
     axis_label = "k, number of trials" if independent else "number of trials"
 
     def draw(axis: Axes, rows: Sequence[TunedRow]) -> None:
@@ -95,8 +95,8 @@ def _by_trials(found: Tuning, look: Mapping[str, Look]) -> Picture | None:
             if independent and row.default and row.default.score is not None:
                 _mark(axis, 0, row.default.score, look[row.variant])
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.set_xlim(left=-0.5 if independent else 0.5)
         if independent:
-            axis.set_xlim(left=-0.5)
             named = FuncFormatter(lambda k, _: f"{k:.0f}" if k else "default")
             axis.xaxis.set_major_formatter(named)
 
@@ -152,7 +152,7 @@ def _by_seconds(found: Tuning, look: Mapping[str, Look]) -> Picture | None:
         "ended; on validation data"
     )
     line = Line2D([], [], color=CONTROL, linestyle=":", linewidth=1.2)
-    more: tuple[Entry, str] = (line, "the cheapest row had ended")
+    more: tuple[Entry, str] = (line, "where the cheapest row had ended")
     figure = _panels(found, look, draw, "seconds of all trials so far", more)
     return picture("tuning-seconds", alt, figure)
 

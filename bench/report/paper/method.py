@@ -119,9 +119,10 @@ def _tuning(results: Results) -> dict[str, str]:
     spent = words.duration(sum(row.seconds for row in trials.rows))
     said = [
         *tuning_words.rule(trials, results.plan.settings["seeds"]),
-        f"Tuning took {spent} of computing beside that of the reported runs. Each tuned row is "
-        "reported beside its default, with the same seeds and test episodes, by the paired "
-        "difference; all such differences of a data set, ways and shots are a family of p-values.",
+        f"All trials took {spent} of computing, beside that of the reported runs; a stage that "
+        "several rows share counts for each. Each tuned row is reported beside its default, with "
+        "the same seeds and test episodes, by the paired difference; all such differences of a "
+        "data set, ways and shots are a family of p-values.",
         *tuning_words.untuned(trials),
     ]
     text = " ".join(one if one.endswith(".") else f"{one}." for one in said)

@@ -44,7 +44,7 @@ def _budget(trials: Trials) -> str:
         number = len(trials.rows)
         rows = "The tuned row" if number == 1 else f"Each of the {number} tuned rows"
         return f"{rows} had {_trials(trials.asked)}."
-    return f"Each row was to have {_trials(trials.asked)}. They had: {_numbers(trials)}."
+    return f"{_trials(trials.asked)} a row were asked for; they had: {_numbers(trials)}."
 
 
 def _trials(number: int) -> str:
@@ -52,7 +52,12 @@ def _trials(number: int) -> str:
 
 
 def _numbers(trials: Trials) -> str:
-    return words.listing([f"{title(row, trials)} {len(row.trials)}" for row in trials.rows])
+    """Name each row with its recorded trials, and with what was asked of it alone."""
+    named = []
+    for row in trials.rows:
+        alone = f" ({row.asked} asked)" if row.asked != trials.asked else ""
+        named.append(f"{title(row, trials)} {len(row.trials)}{alone}")
+    return words.listing(named)
 
 
 def _score(trials: Trials, seeds: Sequence[int]) -> str:
@@ -153,7 +158,7 @@ def banners(trials: Trials) -> list[str]:
     found = []
     if uneven(trials):
         found.append(
-            f"Tuning budgets differ: each row was to have {_trials(trials.asked)}; they had "
+            f"Tuning budgets differ: {_trials(trials.asked)} a row were asked for; they had "
             f"{_numbers(trials)}. A row with more had the better chance."
         )
     left = [f"{title(o, trials)} ({words.escape(o.why)})" for o in trials.untuned if o.trained]
