@@ -40,10 +40,10 @@ def _other_budget(group: Group, baseline: Group) -> bool:
 def _tuned(group: Group, plan: Plan) -> list[str]:
     """Say that a row's parameters were chosen by validation labels, and from how many trials."""
     trials, chosen = trials_of(plan), "parameters tuned on validation labels"
-    if trials is None:
+    own = trials.of(group.variant, group.data, group.ways) if trials else None
+    if own is None:  # tuned before the suite was written, or with the row whose weights it tests
         return [chosen] if group.first.params.get(TUNED_ON) == "label_val" else []
-    own = trials.of(group.variant, group.data, group.ways)
-    if own is None or own.winner is None or own.scored_by != "label_val":
+    if own.winner is None or own.scored_by != "label_val":
         return []
     return [f"{chosen} ({len(own.trials)} trial{'s' * (len(own.trials) != 1)})"]
 

@@ -73,8 +73,9 @@ class TunedRow:
 
     @property
     def kept_default(self) -> bool:
-        """Whether no trial was better than the row as the suite has it."""
-        return self.winner == 0
+        """Whether the best trial is the row as the suite has it, by number or by parameters."""
+        best, default = self.best, self.default
+        return best is not None and default is not None and best.params == default.params
 
     @property
     def drawn(self) -> tuple[Trial, ...]:
