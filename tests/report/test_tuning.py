@@ -361,7 +361,7 @@ def test_other_trials_have_their_best_so_far(synthetic: Make, how: dict[str, str
     assert "expected best of several trials" not in uses
     assert ("tuning (TPE)" in uses) == (how.get("sampler") == "tpe")
     assert ("tuning (successive halving)" in uses) == ("pruner" in how)
-    assert ("0.111, 0.333 and 1 of its budget" in report.markdown) == ("pruner" in how)
+    assert ("with 1/9, 1/3 and all of its budget" in report.markdown) == ("pruner" in how)
 
 
 def test_the_best_by_seconds_is_cumulative(synthetic: Make) -> None:

@@ -121,7 +121,7 @@ def _place(row: TunedRow, *, several: bool) -> list[str]:
 
 
 def _place_numbers(row: TunedRow) -> dict[str, object]:
-    return {"variant": row.variant, "data": row.data, "ways": row.ways, "score": row.scored_by}
+    return {"variant": row.variant, "data": row.data, "ways": row.ways, "scored_by": row.scored_by}
 
 
 def budget_table(trials: Trials) -> Table:

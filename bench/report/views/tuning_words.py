@@ -117,13 +117,20 @@ def _arguments(given: Mapping[str, object] | None) -> list[str]:
 def _stopped(trials: Trials) -> str:
     if trials.pruner == "none":
         return "Every trial was trained to its end: none was pruned."
-    shares = [f"{share:.3g}" for share in trials.record["fractions"]]
+    shares = [_share(float(one)) for one in trials.record["fractions"]]
     told = ", ".join(_arguments(trials.record.get("pruner_arguments")))
     return (
         f"A trial was trained with {words.listing(shares)} of its budget in turn, each a training "
         f"of its own, and pruned in between by {PRUNED.get(trials.pruner, trials.pruner)}"
         f"{f' ({told})' if told else ''}."
     )
+
+
+def _share(share: float) -> str:
+    """Write a share of the budget as one would say it: ``1/9``, ``all``."""
+    whole = round(1 / share)
+    near = abs(1 / share - whole) < 0.01 * whole
+    return "all" if share == 1 else f"1/{whole}" if near else f"{share:.3g}"
 
 
 def _won(trials: Trials) -> str:
