@@ -397,7 +397,8 @@ def test_a_suite_that_a_tuning_wrote_is_marked(synthetic: Make) -> None:
     assert marks[SIMCLR.label] == ""
     assert report.tuning is None
     method = section(report, "Method, ready for a paper")
-    chosen = f"chose those of {PROTONET.label} on label_val; {SIMCLR.label} on pseudo_val"
+    rows = f"{PROTONET.label} on label_val; {SIMCLR.label} on pseudo_val"
+    chosen = f"chose hyper-parameters of {rows}."
     assert chosen in method
     assert "their trials are not recorded here" in section(report, "Audit")
 

@@ -138,11 +138,17 @@ def _tested(results: Results) -> str:
 
 
 def _untuned(results: Results) -> str:
-    chosen = "; ".join(_searched(results.plan.settings, results))
+    chosen, written = "; ".join(_searched(results.plan.settings, results)), _written(results)
+    if written:
+        return (
+            f"An earlier tuning, whose trials are not recorded here, chose hyper-parameters of "
+            f"{written}. Every other is its method's default, or the value that the suite gives "
+            "it; how the suite's author came to these is not recorded."
+        )
     return (
         f"No hyper-parameter was tuned by the harness{f' ({chosen})' if chosen else ''}: "
         "each has its method's default, or the value that the suite gives it; how the suite's "
-        f"author came to these is not recorded{_written(results)}."
+        f"author came to these is not recorded."
     )
 
 
@@ -154,7 +160,7 @@ def _written(results: Results) -> str:
             name = words.escape(one.cell.variant)
             rules.setdefault(str(one.cell.params[TUNED_ON]), {})[name] = None
     said = [f"{words.listing(list(own))} on {rule}" for rule, own in rules.items()]
-    return f", but that an earlier tuning chose those of {'; '.join(said)}" if said else ""
+    return "; ".join(said)
 
 
 def _searched(settings: Mapping[str, Json], results: Results) -> Iterator[str]:
