@@ -10,6 +10,7 @@ from bench.report.views.all_pairs import AllPairs, all_pairs
 from bench.report.views.data_sets import DataSets, data_sets
 from bench.report.views.factorial import Factorial, factorial
 from bench.report.views.speed import of_blocks
+from bench.report.views.tuning import Tuning, tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Analysis:
     factorials: tuple[Factorial, ...]
     pairs: tuple[AllPairs, ...]
     data_sets: tuple[DataSets, ...]
+    tuning: Tuning | None = None
 
 
 def analyse(results: Results) -> Analysis:
@@ -42,6 +44,7 @@ def analyse(results: Results) -> Analysis:
         factorials=tuple(one for one in effects if one),
         pairs=tuple(one for one in pairs if one),
         data_sets=data_sets(shown),
+        tuning=tuning(results, shown),
     )
 
 
@@ -49,6 +52,6 @@ def whole_rows(results: Results) -> dict[str, list[int]]:
     """Return the seeds of every row that is whole, by its name: what a report of them shows."""
     return {
         row_name(group.first): sorted(group.seeds())
-        for group in results.groups
+        for group in (*results.groups, *results.defaults.values())
         if not group.trouble
     }

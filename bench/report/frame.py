@@ -27,15 +27,16 @@ def cell_frame(plan: Plan, store: Store) -> pd.DataFrame:
     Coordinates, ``status`` (done, failed, missing), ``accuracy`` in [0, 1], ``norm`` and the
     parameters that vary between cells, then ``cost.*`` and ``provenance.*``. Where tasks were
     held out: which (``held_out``), query ``loss`` in nats, and the ``rate`` that was chosen.
+    Where rows were tuned: of which row a cell is what it was before (``default_of``).
     """
     return frame_of(read_results(plan, store))
 
 
 def frame_of(results: Results) -> pd.DataFrame:
     """As ``cell_frame``, of results that were read already."""
-    cells = results.cells
+    cells = results.every_cell
     new = any(one.cell.held_out for one in cells)
-    names = (*COORDINATES, "held_out") if new else COORDINATES
+    names = (*COORDINATES, *(["held_out"] * new), *(["default_of"] * bool(results.default_cells)))
     coordinates = {name: [getattr(one.cell, name) for one in cells] for name in names}
     outcome: dict[str, list[Any]] = {
         "status": [one.status for one in cells],
@@ -105,7 +106,7 @@ def _column(values: Sequence[Json]) -> pd.Series:
 
 
 def _costs(results: Results) -> dict[str, list[float]]:
-    cells, sharing = results.cells, results.sharing
+    cells, sharing = results.every_cell, results.sharing
     return {
         "cost.seconds": [one.seconds for one in cells],
         "cost.seconds_shared_split": [one.seconds_shared(sharing) for one in cells],

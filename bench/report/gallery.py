@@ -20,6 +20,7 @@ from bench.report.figures.pairs import pairs_picture, ranks_picture
 from bench.report.figures.profiles import profiles_picture
 from bench.report.figures.speed import speed_figures
 from bench.report.figures.style import Picture, looks
+from bench.report.figures.tuning import tuning_figures
 from bench.report.figures.weights import weights_figure
 from bench.report.views.all_pairs import AllPairs
 from bench.report.views.data_sets import DataSets
@@ -35,6 +36,7 @@ class Gallery:
 
     answer: Pictures = ()
     accuracy: Pictures = ()
+    tuning: Pictures = ()
     effects: Pictures = ()
     pairs: Pictures = ()
     data_sets: Pictures = ()
@@ -61,6 +63,7 @@ def gallery(found: Analysis) -> Gallery:
             *adaptation_figures(results, blocks),
             *episode_figures(results, blocks),
         ),
+        tuning=tuple(tuning_figures(results, found.tuning)) if found.tuning else (),
         effects=tuple(effects_figures([_view(one) for one in found.factorials if not one.trouble])),
         pairs=tuple(_matrix(one) for one in found.pairs),
         data_sets=(*_ranks(found.data_sets), *_profiles(found)),

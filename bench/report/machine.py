@@ -16,6 +16,7 @@ from bench.report.paper.bibliography import folded
 from bench.report.results import CellResult, Group, Results
 from bench.report.tables import Table
 from bench.report.text import Report
+from bench.report.views.tuning_text import TuningSection
 from bench.statistics.interval import Interval
 
 FORM = 1  # raised when a key is renamed or means something else; new keys may come without
@@ -51,7 +52,7 @@ def report_json(found: Analysis, report: Report, edition: Edition, files: Sequen
         "blocks": [_block(block, tables) for block in blocks],
         "published": _records(tables.get("published")),
         "detectable": _records(tables.get("detectable")),
-        "cells": {"planned": len(results.cells), "done": _done(results)},
+        "cells": {"planned": len(results.every_cell), "done": _done(results)},
         "unfinished": _records(tables.get("unfinished")),
         "dropped": [{"variant": o.variant, "reason": o.reason} for o in results.plan.dropped],
         "warnings": list(results.plan.warnings),
@@ -68,13 +69,15 @@ def report_json(found: Analysis, report: Report, edition: Edition, files: Sequen
         ],
         "files": sorted(files),
     }
+    if report.tuning:
+        content["tuning"] = _tuning(results, report.tuning)
     text = json.dumps(_clean(content), indent=1, allow_nan=False, ensure_ascii=False)
     return f"{text}\n".encode()
 
 
 def _elsewhere(table: str) -> bool:
     """Whether its numbers stand under a key of their own, or in the rows of blocks."""
-    rows = ("accuracy-", "cost-", "across-labels-")
+    rows = ("accuracy-", "cost-", "across-labels-", "tuning-", "expected-best", "best-so-far")
     own = {"audit", "published", "detectable", "unfinished", "compute", "provenance"}
     return table in own or table.startswith(rows)
 
@@ -107,7 +110,21 @@ def _settings(results: Results) -> dict[str, Json]:
 
 
 def _done(results: Results) -> int:
-    return len(results.cells) - len(results.unfinished())
+    return len(results.every_cell) - len(results.unfinished())
+
+
+def _tuning(results: Results, section: TuningSection) -> dict[str, Json]:
+    """Return how rows were tuned, and the rows of each table of that section."""
+    record = results.plan.settings["tuning"]
+    return {
+        "rule": {name: value for name, value in record.items() if name not in ("rows", "untuned")},
+        "sentences": _plain([*section.rule, *section.notes]),
+        "bought": {title: _records(table) for title, table in section.settings},
+        "budget": _records(section.budget),
+        "chosen": _records(section.chosen),
+        "curve": _records(section.curve),
+        "seconds": _records(section.seconds),
+    }
 
 
 def _block(block: Block, tables: Mapping[str, Table]) -> dict[str, Json]:

@@ -3,6 +3,9 @@
 from bench.cell import ROLES
 from bench.plan import Plan
 from bench.report.results import Group
+from bench.report.trials import trials_of
+
+TUNED_ON = "tuned_on"  # the parameter of a cell that names the rule by which others were tuned
 
 
 def is_transductive(group: Group, plan: Plan) -> bool:
@@ -24,7 +27,7 @@ def marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
         found.append("weights from one file: its seeds say nothing of other trainings of these")
     if baseline is not None and _other_budget(group, baseline):
         found.append("a budget of its own, not its baseline's")
-    return tuple(found + _selection(group) + _diverged(group))
+    return tuple(found + _tuned(group, plan) + _selection(group) + _diverged(group))
 
 
 def _other_budget(group: Group, baseline: Group) -> bool:
@@ -32,6 +35,17 @@ def _other_budget(group: Group, baseline: Group) -> bool:
     own, usual = group.first.params, baseline.first.params
     names = [f"{role}.budget" for role in ROLES]
     return any(name in own and name in usual and own[name] != usual[name] for name in names)
+
+
+def _tuned(group: Group, plan: Plan) -> list[str]:
+    """Say that a row's parameters were chosen by validation labels, and from how many trials."""
+    trials, chosen = trials_of(plan), "parameters tuned on validation labels"
+    own = trials.of(group.variant, group.data, group.ways) if trials else None
+    if own is None:  # tuned before the suite was written, or with the row whose weights it tests
+        return [chosen] if group.first.params.get(TUNED_ON) == "label_val" else []
+    if own.winner is None or own.scored_by != "label_val":
+        return []
+    return [f"{chosen} ({len(own.trials)} trial{'s' * (len(own.trials) != 1)})"]
 
 
 def _selection(group: Group) -> list[str]:

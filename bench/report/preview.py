@@ -55,7 +55,7 @@ def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _head(plan: Plan, store: Store) -> str:
     finished = sum(store.has(spec.kind, key) for key, spec in plan.stages.items())
-    variants = len({cell.variant for cell in plan.cells})
+    variants = len({cell.variant for cell in plan.cells if not cell.default_of})
     return (
         f"{plan.name}: {len(plan.cells)} cells of {variants} variants; "
         f"{len(plan.stages)} stages, {finished} finished"

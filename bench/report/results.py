@@ -145,10 +145,15 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """A plan and every outcome of it; ``notes`` are for the audit (damaged folders)."""
+    """A plan and every outcome of it; ``notes`` are for the audit (damaged folders).
+
+    ``default_cells`` are tuned rows as they were before tuning: no part of ``cells``, nor of
+    anything that is made from these.
+    """
 
     plan: Plan
     cells: tuple[CellResult, ...]
+    default_cells: tuple[CellResult, ...] = ()
     notes: tuple[str, ...] = ()
     manifests: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # key -> manifest
     failures: Mapping[str, str] = field(default_factory=dict)  # key -> why it failed last
@@ -158,8 +163,22 @@ class Results:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Cells grouped by variant and setting, in the plan's order."""
+        return self._grouped(self.cells)
+
+    @cached_property
+    def defaults(self) -> Mapping[tuple[str, str, int, int, str], Group]:
+        """What tuned rows were before: (label, data, ways, shots, held out) -> its cells."""
+        groups = self._grouped(self.default_cells)
+        return {(g.first.default_of, g.data, g.ways, g.shots, g.held_out): g for g in groups}
+
+    @property
+    def every_cell(self) -> tuple[CellResult, ...]:
+        """The cells of the rows, and those of rows before tuning."""
+        return (*self.cells, *self.default_cells)
+
+    def _grouped(self, cells: tuple[CellResult, ...]) -> tuple[Group, ...]:
         found: dict[tuple[str, str, int, int, str], list[CellResult]] = {}
-        for one in self.cells:
+        for one in cells:
             cell = one.cell
             setting = (cell.variant, cell.data, cell.ways, cell.shots, cell.held_out)
             found.setdefault(setting, []).append(one)
@@ -175,12 +194,11 @@ class Results:
 
     @cached_property
     def sharing(self) -> Mapping[str, int]:
-        """How many cells of the plan build on each stage."""
-        counts: dict[str, int] = {}
-        for one in self.cells:
-            for key in one.cell.stages.values():
-                counts[key] = counts.get(key, 0) + 1
-        return counts
+        """How many cells of the plan build on each stage.
+
+        What rows before tuning build on counts where no other cell does.
+        """
+        return _counted(self.default_cells) | _counted(self.cells)
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -188,8 +206,16 @@ class Results:
         return tuple(dict.fromkeys(one.cell.variant for one in self.cells))
 
     def unfinished(self) -> tuple[CellResult, ...]:
-        """The cells that failed or are missing."""
-        return tuple(one for one in self.cells if one.status != "done")
+        """The cells that failed or are missing, those of rows before tuning too."""
+        return tuple(one for one in self.every_cell if one.status != "done")
+
+
+def _counted(cells: tuple[CellResult, ...]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for one in cells:
+        for key in one.cell.stages.values():
+            counts[key] = counts.get(key, 0) + 1
+    return counts
 
 
 def read_results(plan: Plan, store: Store) -> Results:
@@ -201,9 +227,11 @@ def results_of(evidence: Evidence) -> Results:
     """Return what a plan has come to, from the evidence alone."""
     manifests = {key: evidence.manifest(key) for key in evidence.manifests}
     failures = {key: why[-1] for key, why in evidence.failures.items() if key not in manifests}
+    cells = tuple(_cell(cell, evidence, manifests, failures) for cell in evidence.plan.cells)
     return Results(
         plan=evidence.plan,
-        cells=tuple(_cell(cell, evidence, manifests, failures) for cell in evidence.plan.cells),
+        cells=tuple(one for one in cells if not one.cell.default_of),
+        default_cells=tuple(one for one in cells if one.cell.default_of),
         notes=evidence.notes,
         manifests=manifests,
         failures=failures,

@@ -9,7 +9,7 @@ from bench.report.answer import sentences
 from bench.report.comparison import Block, is_floor
 from bench.report.guessed import guessed_table
 from bench.report.tables import Table, accuracy_table, across_table, cost_table
-from bench.report.views import data_sets_text, factorial_text, speed_text
+from bench.report.views import data_sets_text, factorial_text, speed_text, tuning_words
 from bench.report.views.all_pairs import pairs_table, wins_table
 from bench.report.views.data_sets import DataSets
 from bench.report.views.speed import of_blocks
@@ -77,6 +77,7 @@ def _section(block: Block, found: Analysis) -> Section:
     every = next((one for one in found.pairs if one.block is block), None)
     effects = grid is not None and not grid.trouble
     said, main = sentences(block, margin), of_blocks(found.blocks)
+    said += _tuned(block, found)
     return Section(
         title=block.title,
         sentences=[*said, *(factorial_text.sentences(grid) if grid else [])],
@@ -97,6 +98,11 @@ def _section(block: Block, found: Analysis) -> Section:
         in_files=(pairs_table(every),) if every else (),
         of_one_task=bool(block.held_out) and all(one is not block for one in main),
     )
+
+
+def _tuned(block: Block, found: Analysis) -> list[str]:
+    bought = found.tuning.bought if found.tuning else ()
+    return [s for own, rows in bought if own is block for s in tuning_words.sentences(own, rows)]
 
 
 def _marks(block: Block) -> list[str]:

@@ -310,7 +310,7 @@ def provenance_table(results: Results) -> Table:
     """Which versions and machines computed how many cells."""
     columns = ["bench", "python", "torch", "numpy", "hardware", "device"]
     seen: dict[tuple[str, ...], int] = {}
-    for one in results.cells:
+    for one in results.every_cell:
         if one.status == "done":
             where: Mapping[str, object] = one.manifest["provenance"]
             key = tuple(str(where.get(name, "")) for name in columns)

@@ -27,8 +27,9 @@ from bench.report.tables import (
     published_table,
     unfinished_table,
 )
-from bench.report.views import speed_text
+from bench.report.views import speed_text, tuning_words
 from bench.report.views.outlook import outlook_table
+from bench.report.views.tuning_text import TuningSection, tuning_section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class Report:
     sections: Sequence[Section]
     method: Sequence[Paragraph]
     citations: Sequence[Citation]
+    tuning: TuningSection | None = None
 
 
 def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
@@ -63,13 +65,17 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
         "provenance": provenance_table(results),
         "unfinished": unfinished_table(results),
     }
+    tuned = tuning_section(found.tuning, settings["seeds"]) if found.tuning else None
     tables = [table for one in sections for table in one.tables]
+    tables += tuned.tables if tuned else []
     tables += [table for one in over_sets for table in one.tables]
     tables += [*(one for one in whole.values() if one), *found.audit.tables]
     shown = [table.name for table in tables] + [picture.name for picture in pictures.every]
+    shown += tuning_words.used(found.tuning)
     citations, paragraphs = cited(plan.cards, numbers, shown), method(results, blocks)
     warned, new = banners(found), speed_text.answer(blocks, plan)
-    said = [*looked_at(blocks), *overall(blocks)]
+    tuned_ones = tuning_words.overall(found.tuning.trials) if found.tuning else []
+    said = [*looked_at(blocks), *tuned_ones, *overall(blocks)]
     source = str(settings["source"]).rstrip()
     markdown = _template().render(
         whole,
@@ -79,6 +85,7 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
         overall=said,
         new_tasks=new,
         blocks=sections,
+        tuning=tuned,
         data_sets=over_sets,
         tables=[table.name for table in tables],
         pictures=pictures,
@@ -109,6 +116,7 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
         sections=sections,
         method=paragraphs,
         citations=citations,
+        tuning=tuned,
     )
 
 
@@ -131,7 +139,7 @@ def banners(analysed: Analysis) -> list[str]:
     if left:
         failed = sum(one.status == "failed" for one in left)
         found.append(
-            f"Incomplete: of {len(results.cells)} cells {failed} failed and "
+            f"Incomplete: of {len(results.every_cell)} cells {failed} failed and "
             f"{len(left) - failed} are missing; what they belong to is not averaged."
         )
     for setting, banks in _banks(results).items():
@@ -142,6 +150,8 @@ def banners(analysed: Analysis) -> list[str]:
             )
     if results.suite_changed:
         found.append("The suite file has changed since this was planned; this is the old one.")
+    if analysed.tuning:
+        found += tuning_words.banners(analysed.tuning.trials)
     found += certificate.banners(results.extras.get("certificate"))
     return found + analysed.audit.banners
 
@@ -197,11 +207,12 @@ def _origins(results: Results) -> list[str]:
     for setting, banks in _banks(results).items():
         shown = ", ".join(f"`{bank}`" for bank in sorted(banks)) or "none yet"
         lines.append(f"test episodes of {setting}: {shown}")
-    started = sorted(one.manifest["provenance"]["started"] for one in results.cells if one.manifest)
+    made = [one.manifest["provenance"] for one in results.every_cell if one.manifest]
+    started = sorted(one["started"] for one in made)
     if started:
         lines.append(f"evaluated between {started[0]} and {started[-1]}")
     for name in ("torch", "hardware", "device"):
-        values = {one.manifest["provenance"][name] for one in results.cells if one.manifest}
+        values = {one[name] for one in made}
         if len(values) > 1:
             listed = words.listing(sorted(map(str, values)))
             lines.append(f"**mixed {name}**: cells of one table were computed with {listed}")

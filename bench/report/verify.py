@@ -17,6 +17,7 @@ from bench.provenance import version_of
 from bench.report.difference import TOLERANCE, compare
 from bench.report.evidence.episodes import EPISODES, Episodes, Unreadable, read_episodes, said
 from bench.report.evidence.evidence import FILES, PLANNED, Evidence, sources, sums_of, unpack
+from bench.report.examined import check_exams, check_record
 from bench.report.write import INDEX, contents
 from bench.store import SUMS, Damaged, Store, read_sums
 
@@ -118,6 +119,7 @@ def _check_evidence(evidence: Evidence, found: Verification) -> None:
             measured, spec = evidence.episodes[key], evidence.plan.stages[key]
             accuracies += measured.accuracy_TE.size
             found.differences += _means(evidence.manifests[key], measured, _name(spec, key))
+    found.differences += check_record(evidence.plan)
     if evidence.written_by.get("sources") != sources():
         found.lines.append(
             f"written by other code than this (bench {evidence.written_by.get('meta-ssl-bench')}): "
@@ -203,6 +205,9 @@ def _check_store(evidence: Evidence, store: Store, found: Verification) -> None:
             f"not in this results folder ({store.root.parent}): {lacking} of {len(evidence.sums)} "
             "stages; the evidence itself was not checked against them"
         )
+    examined = check_exams(evidence.plan, store)
+    found.lines += examined.lines
+    found.differences += examined.differences
     newer = [key for key in stages if key not in evidence.sums and store.has(stages[key].kind, key)]
     if newer:
         found.lines.append(f"finished since: {len(newer)} stages; `bench report` would show them")

@@ -235,7 +235,7 @@ def test_statistics_are_cited_where_they_are_shown() -> None:
     usual = {one.entry.key for one in cited({}, [], ["cost-a"])}
     more = {one.entry.key for one in cited({}, [], ["cost-a", "profiles", "expected-best-a"])}
 
-    assert more - usual == {"agarwal2021precipice", "dodge2019show"}
+    assert more - usual == {"agarwal2021precipice", "dodge2019show", "tang2020showing"}
 
 
 def test_programs_read_what_the_tables_show(synthetic: Make) -> None:

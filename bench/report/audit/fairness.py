@@ -7,11 +7,13 @@ from scipy import special  # not scipy.stats: it fails where torch cannot be imp
 
 from bench.plan import Plan
 from bench.report import words
-from bench.report.audit.finding import Finding, Outcome, place_of, titled
+from bench.report.audit.finding import NAN, Finding, Outcome, place_of, titled
 from bench.report.comparison import Block, Row, is_floor
 from bench.report.guessed import collision_rates
+from bench.report.marks import TUNED_ON
 from bench.report.results import Group, Results
 from bench.report.tables import mean_over_seeds
+from bench.report.trials import trials_of
 from bench.statistics.interval import Interval
 
 LEVEL = 0.999  # of intervals that chance must lie in: a report holds dozens of them
@@ -31,12 +33,45 @@ def of_results(results: Results, blocks: Sequence[Block]) -> Iterator[Finding]:
         yield from _costs(block)
     yield from _selection(results)
     yield from _collisions(blocks)
-    yield Finding(
+    yield from _tuning(results)
+
+
+def _tuning(results: Results) -> Iterator[Finding]:
+    """Say how many trials rows had, and whether each that was trained had as many."""
+    trials = trials_of(results.plan)
+    if trials is None:
+        yield _not_tuned(results)
+        return
+    numbers = {len(row.trials) for row in trials.rows}
+    for row in trials.rows:
+        yield Finding(
+            check="tuning budget",
+            subject=f"{row.variant} ({row.data}, {row.ways}-way)",
+            found=f"tuned with {len(row.trials)} of {trials.asked} trials",
+            outcome="passed" if len(row.trials) == trials.asked == max(numbers) else "advice",
+            value=len(row.trials),
+        )
+    for one in trials.untuned:
+        yield Finding(
+            check="tuning budget",
+            subject=f"{one.variant} ({one.data}, {one.ways}-way)",
+            found=f"not tuned: {one.why}",
+            outcome="advice" if one.trained and trials.rows else "passed",
+            value=0,
+        )
+
+
+def _not_tuned(results: Results) -> Finding:
+    tuned = dict.fromkeys(one.cell.variant for one in results.cells if TUNED_ON in one.cell.params)
+    told = f"tuned before this suite was written: {words.listing(list(tuned))}; their trials are "
+    return Finding(
         check="tuning budget",
         subject="every row",
-        found="no row was tuned (0 trials each): parameters are as the suite gives them",
-        outcome="passed",
-        value=0,
+        found=f"{told}not recorded here"
+        if tuned
+        else "no row was tuned (0 trials each): parameters are as the suite gives them",
+        outcome="advice" if tuned else "passed",
+        value=NAN if tuned else 0,
     )
 
 

@@ -146,7 +146,7 @@ def _look_alikes(audit: Audit, perceptual: Manifest) -> Finding:
 def _of_row(audit: Audit, manifest: Manifest, results: Results) -> Iterator[Finding]:
     group = next(
         one
-        for one in results.groups
+        for one in (*results.groups, *results.defaults.values())
         if place_of(one) == (audit.variant, audit.data, audit.ways, audit.held_out)
     )
     rows = tuple(

@@ -42,16 +42,16 @@ Squares = Mapping[Column, Status]
 
 def coverage_figures(results: Results) -> list[Picture]:
     """Draw one figure of all cells of the plan, whatever is done; complete ones folded."""
-    counts = {status: sum(one.status == status for one in results.cells) for status in LOOKS}
+    counts = {status: sum(one.status == status for one in results.every_cell) for status in LOOKS}
     said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    alt = f"Coverage: of {len(results.cells)} cells {said}"
+    alt = f"Coverage: of {len(results.every_cell)} cells {said}"
     with styled():
         return [picture("coverage", alt, _draw(results))]
 
 
 def _draw(results: Results) -> Figure:
-    columns = _columns(results.cells)
-    squares, left = _folded(_squares(results.cells, columns))
+    columns = _columns(results.every_cell)
+    squares, left = _folded(_squares(results.every_cell, columns))
     x = _places(columns)
     statuses = [
         status for status in LOOKS if any(status in own.values() for own in squares.values())

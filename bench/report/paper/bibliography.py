@@ -19,7 +19,8 @@ IDENTIFIER = re.compile(r"arXiv:[\w./-]+\w|\bdoi:\S+[\w)]|https?://\S+[\w/]", re
 class Statistic:
     """A source of the report's own statistics, and what it gave.
 
-    ``shown_by`` begins the names of the tables and figures that use it; all reports do if empty.
+    ``shown_by`` begins the names of the tables, figures and procedures of tuning that use it; all
+    reports do if empty.
     """
 
     reference: str
@@ -52,6 +53,38 @@ STATISTICS = (
         reference="arXiv:1909.03004",
         use="expected best of several trials",
         shown_by=("expected-best",),
+    ),
+    Statistic(
+        reference="arXiv:2004.13705",
+        use="its estimate without replacement",
+        shown_by=("expected-best",),
+    ),
+    Statistic(reference="arXiv:1907.10902", use="tuning (Optuna)", shown_by=("tuning",)),
+    Statistic(
+        reference="https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization",
+        use="tuning (TPE)",
+        shown_by=("sampler-tpe",),
+    ),
+    Statistic(
+        reference="arXiv:2304.11127", use="tuning (TPE of several)", shown_by=("sampler-tpe",)
+    ),
+    Statistic(
+        reference="https://jmlr.org/papers/v13/bergstra12a.html",
+        use="tuning (random search)",
+        shown_by=("sampler-random",),
+    ),
+    Statistic(
+        reference="arXiv:1810.05934",
+        use="tuning (successive halving)",
+        shown_by=("pruner-halving", "pruner-hyperband"),
+    ),
+    Statistic(
+        reference="arXiv:1603.06560", use="tuning (Hyperband)", shown_by=("pruner-hyperband",)
+    ),
+    Statistic(
+        reference="https://proceedings.mlr.press/v32/hutter14.html",
+        use="importances of parameters (fANOVA)",
+        shown_by=("importances",),
     ),
 )
 
@@ -136,7 +169,7 @@ def cited(
     """Return exactly what a report uses, by authors.
 
     ``cards`` are the plan's plug-ins, ``found`` the published numbers beside own rows, ``shown``
-    the names of the report's tables and figures.
+    the names of the report's tables and figures, and of the procedures of its tuning.
     """
     uses: dict[str, dict[str, None]] = {}
     names: dict[str, str] = {}

@@ -9,9 +9,12 @@ from bench.cell import TRAINED, Json
 from bench.report import words
 from bench.report.answer import one_seed
 from bench.report.comparison import Block
+from bench.report.marks import TUNED_ON
 from bench.report.paper import compute
 from bench.report.paper.protocol import protocol
 from bench.report.results import Results
+from bench.report.trials import trials_of
+from bench.report.views import tuning_words
 
 WIDTH = 100  # columns of the plain text
 VERSIONS = {"bench": "meta-ssl-bench", "python": "Python", "torch": "PyTorch", "numpy": "NumPy"}
@@ -31,7 +34,7 @@ def method(results: Results, blocks: Sequence[Block]) -> tuple[Paragraph, ...]:
         "Protocol": protocol(results),
         "What a seed changes": _seeds(results),
         "Intervals and verdicts": _intervals(results, blocks),
-        "Selection and tuning": _selection(results),
+        **_tuning(results),
         "Compute": _compute(results),
         "Hardware and versions": _versions(results),
     }
@@ -108,18 +111,56 @@ def _intervals(results: Results, blocks: Sequence[Block]) -> str:
     )
 
 
-def _selection(results: Results) -> str:
+def _tuning(results: Results) -> dict[str, str]:
     """Say whose weights were tested, and who chose the hyper-parameters."""
+    trials = trials_of(results.plan)
+    if trials is None:
+        return {"Selection and tuning": f"{_tested(results)} {_untuned(results)}"}
+    spent = words.duration(sum(row.seconds for row in trials.rows))
+    said = [
+        *tuning_words.rule(trials, results.plan.settings["seeds"]),
+        f"All trials took {spent} of computing, beside that of the reported runs; a stage that "
+        "several rows share counts for each. Each tuned row is reported beside its default, with "
+        "the same seeds and test episodes, by the paired difference; all such differences of a "
+        "data set, ways and shots are a family of p-values.",
+        *tuning_words.untuned(trials),
+    ]
+    text = " ".join(one if one.endswith(".") else f"{one}." for one in said)
+    return {"Selection": _tested(results), "Tuning": text}
+
+
+def _tested(results: Results) -> str:
     rules = {one.cell.params.get("selection", "last") for one in results.cells} - {"last"}
     tested = "Weights are those of the last step"
     if rules:
         tested += f", but in rows marked as selected by {words.listing(sorted(rules))}"
-    chosen = "; ".join(_searched(results.plan.settings, results))
+    return f"{tested}."
+
+
+def _untuned(results: Results) -> str:
+    chosen, written = "; ".join(_searched(results.plan.settings, results)), _written(results)
+    if written:
+        return (
+            f"An earlier tuning, whose trials are not recorded here, chose hyper-parameters of "
+            f"{written}. Every other is its method's default, or the value that the suite gives "
+            "it; how the suite's author came to these is not recorded."
+        )
     return (
-        f"{tested}. No hyper-parameter was tuned by the harness{f' ({chosen})' if chosen else ''}: "
+        f"No hyper-parameter was tuned by the harness{f' ({chosen})' if chosen else ''}: "
         "each has its method's default, or the value that the suite gives it; how the suite's "
-        "author came to these is not recorded."
+        f"author came to these is not recorded."
     )
+
+
+def _written(results: Results) -> str:
+    """Say which rows a suite took over from a tuning, and by which rule that chose."""
+    rules: dict[str, dict[str, None]] = {}
+    for one in results.cells:
+        if TUNED_ON in one.cell.params:
+            name = words.escape(one.cell.variant)
+            rules.setdefault(str(one.cell.params[TUNED_ON]), {})[name] = None
+    said = [f"{words.listing(list(own))} on {rule}" for rule, own in rules.items()]
+    return "; ".join(said)
 
 
 def _searched(settings: Mapping[str, Json], results: Results) -> Iterator[str]:

@@ -55,8 +55,8 @@ def _incomplete(results: Results) -> str:
     left = len(results.unfinished())
     if not left:
         return ""
-    done = len(results.cells) - left
-    return f"Results are incomplete: {done} of {len(results.cells)} planned runs are done. "
+    planned = len(results.every_cell)
+    return f"Results are incomplete: {planned - left} of {planned} planned runs are done. "
 
 
 def _data(results: Results) -> str:
