@@ -165,6 +165,9 @@ def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(
         def begin(self, plan: Plan, pending: Sequence[str]) -> None:
             """Note nothing."""
 
+        def grow(self, plan: Plan, pending: Sequence[str]) -> None:
+            """Note nothing."""
+
         def on(self, event: Event) -> None:
             """Count."""
             pids.extend(pid_of(executor, key) for key in executor._running)

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from bench.cell import Cell, Json, StageSpec
-from bench.plan import Dropped, Plan
+from bench.plan import Plan
+from bench.rows import Dropped
 from bench.store import Store
 
 PROVENANCE = {
