@@ -225,10 +225,16 @@ def plan_json(suite: Path, options: Options) -> str:
 
 
 def plan_text(suite: Path, options: Options) -> str:
-    """Return a plan for people."""
-    from bench.report.preview import plan_text
+    """Return a plan for people; with what a tuning costs that has not ended."""
+    from bench.report.preview import plan_text, trials_text
+    from bench.tuner import first_trials
 
-    return plan_text(plan(suite, options), options.store)
+    asked, made = read(suite, options), plan(suite, options)
+    text = plan_text(made, options.store)
+    if asked.tune is None or "tuning" in made.settings:
+        return text
+    rows = rows_of(asked, options.facts_of()).variants
+    return f"{text}\n{trials_text(first_trials(asked, rows), made, options.store)}"
 
 
 def export(suite: Path, options: Options, out: Path) -> int:

@@ -71,6 +71,23 @@ def tune(
     return Tuning(record=record, tally=tally, plan=driver.plan)
 
 
+def first_trials(
+    suite: Suite, variants: Sequence[Variant]
+) -> list[tuple[str, int, dict[str, StageSpec]]]:
+    """Return for each row that is tuned its label, its trials, and the stages of the first."""
+    assert suite.tune is not None
+    found = []
+    for one in variants:
+        if spaces(one, suite.tune):
+            stages: dict[str, StageSpec] = {}
+            for seed in suite.tune.seeds:
+                for shots in suite.shots:
+                    _, path = trial_of(one, shots, seed, suite.evaluate, suite.tune)
+                    stages |= {spec.key: spec for spec in path}
+            found.append((one.label, one.trials or suite.tune.trials, stages))
+    return found
+
+
 @dataclass(kw_only=True)
 class _Trial:
     """A trial that runs, and the stages of the rung that it is at; ``reason``: why it cannot."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.cell import TRAINED, Json, StageKind, kind_of
+from bench.cell import TRAINED, Json, StageKind, StageSpec, kind_of
 from bench.plan import Plan
 from bench.report import words
 from bench.report.comparison import blocks
@@ -125,6 +125,29 @@ def _cost(plan: Plan, store: Store) -> str:
         f"cost: about {words.duration(sum(seconds.values()))} on one worker ({parts}); rough: from "
         f"like stages in the store for {measured} of {len(left)}, else from constants for Conv4-64 "
         "on one CPU core"
+    )
+
+
+def trials_text(
+    rows: Sequence[tuple[str, int, Mapping[str, StageSpec]]], plan: Plan, store: Store
+) -> str:
+    """Estimate the cost of a tuning: of each row its trials, and the stages of the first."""
+    frozen = frozen_metas(plan)
+    rates = _rates(store, frozen)
+    lines, total = [], 0.0
+    for label, trials, stages in rows:
+        seconds = 0.0
+        for spec in stages.values():
+            rate = rates.get(_likeness(spec.kind, spec.inputs), SECONDS_PER_IMAGE[spec.kind])
+            seconds += images(spec.kind, spec.inputs, frozen) * rate
+        total += trials * seconds
+        lines.append(
+            [label, str(trials), words.duration(seconds), words.duration(trials * seconds)]
+        )
+    table = plain(["tuned row", "trials", "each about", "together"], lines)
+    said = f"tuning: at most about {words.duration(total)} on one worker, less where trials are"
+    return (
+        f"{table}\n\n{said} pruned, share stages, or are in the store; as rough as the cost above\n"
     )
 
 
