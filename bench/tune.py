@@ -51,11 +51,8 @@ HALVING: dict[str, Json] = {
     "reduction_factor": REDUCTION,
     "min_early_stopping_rate": 0,
 }
-HYPERBAND: dict[str, Json] = {
-    "min_resource": 1,
-    "max_resource": REDUCTION ** (RUNGS - 1),
-    "reduction_factor": REDUCTION,
-}
+MOST = REDUCTION ** (RUNGS - 1)
+HYPERBAND: dict[str, Json] = dict(min_resource=1, max_resource=MOST, reduction_factor=REDUCTION)
 LEAST_FOR_IMPORTANCES = 4  # finished trials
 State = Literal["finished", "pruned", "failed"]
 STATES: Mapping[State, TrialState] = {
