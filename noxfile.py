@@ -25,6 +25,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def tune(session: nox.Session) -> None:
+    """Run a suite's trials: nox -s tune -- suites/tuned_glyphs.yaml --write tuned.yaml."""
+    install(session)
+    session.run("bench", "tune", *session.posargs)
+
+
+@nox.session
 def report(session: nox.Session) -> None:
     """Write a suite's report again: nox -s report -- suites/quickstart.yaml."""
     install(session)
