@@ -37,7 +37,7 @@ grid:
 baseline: {train: {pretext: none, meta: protonet}, none: random_init}
 budget: {pretrain_steps: 9, metatrain_steps: 9}
 evaluate: {episodes: 8, queries: 3}
-tune: {trials: 3, pruner: halving, episodes: 20, queries: 5}
+tune: {trials: 3, episodes: 20, queries: 5}
 """
 
 
