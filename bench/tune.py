@@ -132,12 +132,15 @@ class Study:
         return asked.params, True
 
     def is_pruned(self, number: int, scores: Sequence[float]) -> bool:
-        """Take the score of a rung, and say whether the trial is to end; the first never is."""
+        """Take the score of a rung, and say whether the trial is to end.
+
+        The first is not: nothing came before it.
+        """
         if not self._distributions or self._study.trials[number].state.is_finished():
             return False  # the first, outside the space: the study knows nothing of it
         trial = optuna.Trial(self._study, self._study.trials[number]._trial_id)
         trial.report(scores[-1], REDUCTION ** (len(scores) - 1))
-        return trial.should_prune() and number > 0
+        return trial.should_prune()
 
     def end(self, one: Ended) -> None:
         """Tell the study; keep the trial once all before it are kept.

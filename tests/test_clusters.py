@@ -20,7 +20,8 @@ from bench.report.results import read_results
 from bench.report.why import why_text
 from bench.seeds import derive
 from bench.stages import cluster
-from bench.stages.cluster import large_enough, read_clusters
+from bench.stages.checkpoint import pack
+from bench.stages.cluster import large_enough, pseudo_classes, read_clusters
 from bench.stages.model import Model, assemble
 from bench.stages.observed import collisions
 from bench.stages.perform import perform
@@ -477,3 +478,24 @@ def test_results_and_mirror_know_the_embedding(plan_of: PlanOf, place: Place) ->
     ]
     line = next(one for one in plan_text(plan, place.store).splitlines() if "pretrain  " in one)
     assert line.split() == ["pretrain", "2", "2", "0", "2"]
+
+
+def test_pseudo_classes_of_a_split_are_the_clusters_of_its_images(
+    tmp_path: Path, glyphs: Dataset
+) -> None:
+    """Clusters that are the true classes, found in the order without labels, give these back."""
+    part, store = glyphs.part("val"), Store(tmp_path)
+    found_PN = torch.from_numpy(part.labels)[unlabelled_order(len(part.labels))][None]
+    found_PN[0, :2] = found_PN.max() + 1  # one that is too small for an episode
+    clustered = StageSpec(kind="cluster", inputs={"needs": {}})
+    with store.writing(clustered.key):
+        files = {cluster.CLUSTERS: pack({"clusters": found_PN.int()})}
+        store.commit(clustered, {}, files)
+    needs = {"cluster": clustered.key}
+    asked = {"ways": 5, "shots": 1, "queries": 3, "needs": needs}
+    made = pseudo_classes(part, StageSpec(kind="evaluate", inputs=asked), store)
+    assert len(made.classes) == len(part.classes)
+    assert sum(made.counts) == sum(part.counts) - 2
+    truth = {image.tobytes(): label for image, label in zip(part.images, part.labels, strict=True)}
+    for image, label in zip(made.images, made.labels, strict=True):
+        assert truth[image.tobytes()] == label

@@ -246,11 +246,19 @@ def keys(plan: Plan) -> set[tuple[int, int, str]]:
     }
 
 
-@pytest.mark.parametrize("text", [ROWS, LABELLED])
-def test_the_written_suite_runs_the_rows_as_they_were_tuned(tmp_path: Path, text: str) -> None:
+ORACLE = "tune: {trials: 4, score: label_val}\n"
+
+
+@pytest.mark.parametrize(("text", "tune"), [(ROWS, TUNE), (ROWS, ORACLE), (LABELLED, TUNE)])
+def test_the_written_suite_runs_the_rows_as_they_were_tuned(
+    tmp_path: Path, text: str, tune: str
+) -> None:
     """The same stages to the last, under the same names, in the same classes of labels."""
-    head = HEAD if text is ROWS else HEAD.replace("evaluate: {queries: 10}\n", "margin: 0.02\n")
-    (tmp_path / "suite.yaml").write_text(head + text + TUNE)
+    text = (
+        text.replace("none: random_init", "validation: rotation + none") if tune == ORACLE else text
+    )
+    head = HEAD.replace("evaluate: {queries: 10}\n", "margin: 0.02\n") if text is LABELLED else HEAD
+    (tmp_path / "suite.yaml").write_text(head + text + tune)
     suite = read_suite(tmp_path / "suite.yaml")
     record = record_of(suite, tmp_path / "results")
     plan = make_plan(suite, facts_of, record)

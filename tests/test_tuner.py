@@ -100,6 +100,27 @@ def test_a_tuning_that_was_interrupted_comes_to_the_same(
     assert len(ran) == len(set(ran))
 
 
+def test_failures_are_taken_over_as_they_were_told(tmp_path: Path) -> None:
+    """A tuning that goes on shuns the places of earlier failures as one at once does."""
+    whole = record_of(tmp_path, TPE, "whole", diverging=3e-3)
+    suite, store = suite_of(tmp_path, ROWS + TPE), Store(tmp_path / "parts")
+    record = None
+    while record is None:
+        executor = Pretender(store, diverging=3e-3, interrupted_after=12)
+        record = tuned(suite, store, executor).record
+    assert record == whole
+    assert any(one["state"] == "failed" for one in trials_of(record, "none + protonet"))
+
+
+def test_of_equal_trials_the_first_wins(tmp_path: Path) -> None:
+    """Where nothing that is tuned matters, every row keeps its default."""
+    space = "space: {meta/protonet: {halve_every: [0.2, 0.4, 0.8]}, pretext/rotation: {}}"
+    record = record_of(tmp_path, f"tune: {{trials: 4, sampler: random, {space}}}\n")
+    for row in record["rows"]:
+        assert len({one["score"] for one in row["trials"]}) == 1
+        assert row["winner"] == 0
+
+
 def test_no_trial_sees_the_test_split(tmp_path: Path) -> None:
     """Every stage that a tuning runs is of the training or of the validation split."""
     store = Store(tmp_path / "results")
