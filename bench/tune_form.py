@@ -117,6 +117,9 @@ def read_tune(asked: Mapping[str, Json], places: Places) -> Tune | None:
         found = "tune beside held_out, whose tasks choose a rate of their own"
         raise UserError(places.where("tune"), found, "Write two suites.")
     own = asked["tune"]
+    seeds = list(own.get("seeds", ()))
+    if len(set(seeds)) < len(seeds):
+        raise UserError(places.where("tune", "seeds"), "a seed that stands twice", "Remove it.")
     tune = Tune(**{**own, **({"seeds": tuple(own["seeds"])} if "seeds" in own else {})})
     if tune.pruner != "none" and tune.sampler == "grid":
         works = "Use sampler: random or tpe, or pruner: none."

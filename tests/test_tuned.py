@@ -11,7 +11,7 @@ from bench.rows import rows_of
 from bench.space import Reals
 from bench.store import Store
 from bench.suite import Suite, read_suite, with_options
-from bench.tuned import is_whole, params_of, spaces, with_params
+from bench.tuned import found_before, is_whole, params_of, record_path, spaces, with_params
 from bench.variant import Variant
 from bench.written import write_tuned
 from tests.tuning import HEAD, ROWS, Pretender, facts_of, suite_of, tuned
@@ -109,6 +109,12 @@ MISTAKES = [
         "tune: {cluster_size: 12}",
         "clusters of about 12 examples for episodes of 5 clusters with",
     ),
+    ("tune: {seeds: [5, 5]}", "tune.seeds: a seed that stands twice."),
+    ("tune: {space: {meta/protonet: {rate: [1, true]}}}", "a choice among [1, True]."),
+    ("tune: {space: {meta/protonet: {rate: [[1], [2]]}}}", "a choice among [[1], [2]]."),
+    ("tune: {space: {meta/protonet: {rate: {low: -2, high: 1}}}}", "meta.rate of -2: rate: -2."),
+    ("tune: {space: {meta/protonet: {rate: [0.1, a]}}}", "meta.rate of 'a': rate: 'a'."),
+    ("tune: {sampler: grid, points: 1000000000}", ":10: tune.points: a grid of 10"),
     ("variants: [{meta: maml, trials: 3}]", "variants[0].trials: no tune."),
 ]
 
@@ -236,6 +242,17 @@ def test_a_tuning_of_other_rows_is_none_of_this_suite(tmp_path: Path) -> None:
     assert not holds(ROWS + "budget: {metatrain_steps: 7}\n" + TUNE)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"rows": [{"variant": "a"}]}'])
+def test_a_tuning_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
+    """One error, with what writes it again."""
+    suite = suite_of(tmp_path, ROWS + TUNE)
+    path = record_path("small", tmp_path)
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(UserError, match="Write it again: `bench tune"):
+        found_before(suite, rows_of(suite, facts_of).variants, tmp_path)
+
+
 # --- the written suite
 
 
@@ -246,10 +263,20 @@ def keys(plan: Plan) -> set[tuple[int, int, str]]:
     }
 
 
-@pytest.mark.parametrize("text", [ROWS, LABELLED])
+ELSEWHERE = "grid:\n  data: [glyphs, omniglot]\n  ways: [2, 5]\n  meta: [none, protonet]\n"
+FLOOR = """\
+variants:
+  - {label: floor, meta: none}
+  - {label: "1e5", meta: protonet}
+baseline: {train: "1e5", none: floor}
+"""
+
+
+@pytest.mark.parametrize("text", [ROWS, LABELLED, ELSEWHERE, FLOOR])
 def test_the_written_suite_runs_the_rows_as_they_were_tuned(tmp_path: Path, text: str) -> None:
     """The same stages to the last, under the same names, in the same classes of labels."""
     head = HEAD if text is ROWS else HEAD.replace("evaluate: {queries: 10}\n", "margin: 0.02\n")
+    head = head.replace("data: glyphs\n", "") if text is ELSEWHERE else head
     (tmp_path / "suite.yaml").write_text(head + text + TUNE)
     suite = read_suite(tmp_path / "suite.yaml")
     record = record_of(suite, tmp_path / "results")
@@ -267,11 +294,25 @@ def test_the_written_suite_runs_the_rows_as_they_were_tuned(tmp_path: Path, text
     assert again.settings["baseline"].keys() == plan.settings["baseline"].keys()
 
 
+def test_a_suite_is_written_with_the_budget_that_it_was_tuned_with(tmp_path: Path) -> None:
+    """``--budget-scale`` is in its numbers of images."""
+    suite = with_options(suite_of(tmp_path, ROWS + TUNE), budget_scale=0.013)
+    record = record_of(suite, tmp_path / "results")
+    path = tmp_path / "small.tuned.yaml"
+    write_tuned(path, suite, rows_of(suite, facts_of, record), record)
+    again = make_plan(read_suite(path), facts_of)
+    assert keys(again) == keys(make_plan(suite, facts_of, record))
+
+
 def test_a_suite_is_not_written_over_itself(tmp_path: Path) -> None:
     """The file that was tuned is never the one that is written."""
     suite = suite_of(tmp_path, ROWS + TUNE)
     record = record_of(suite, tmp_path / "results")
     with pytest.raises(UserError, match="the suite itself"):
         write_tuned(Path(suite.file), suite, rows_of(suite, facts_of, record), record)
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="there is no folder"):
         write_tuned(tmp_path / "no" / "a.yaml", suite, rows_of(suite, facts_of, record), record)
+    with pytest.raises(UserError, match="a folder"):
+        write_tuned(tmp_path, suite, rows_of(suite, facts_of, record), record)
+    with pytest.raises(UserError, match="cannot be written"):
+        write_tuned(tmp_path / ("a" * 300), suite, rows_of(suite, facts_of, record), record)
