@@ -80,8 +80,10 @@ def points(space: Space, count: int) -> tuple[Json, ...]:
     """Return the values that a grid holds: ``count`` of a range, evenly apart; all of a choice."""
     if isinstance(space, OneOf):
         return space.values
-    shares = [number / (count - 1) for number in range(1, count - 1)]
     low, high = space.low, space.high
+    if isinstance(space, Reals):
+        low, high = float(low), float(high)  # 1 is 1.0, as when the journal gives it back
+    shares = [number / (count - 1) for number in range(1, count - 1)]
     inner = [low * (high / low) ** s if space.log else low + (high - low) * s for s in shares]
     values = (low, *inner, high)
     return tuple(dict.fromkeys(map(round, values))) if isinstance(space, Whole) else values

@@ -57,6 +57,7 @@ HYPERBAND: dict[str, Json] = {
     "max_resource": REDUCTION ** (RUNGS - 1),
     "reduction_factor": REDUCTION,
 }
+KEPT = ("scores", "reason", "inside", "seconds")  # of a trial, beside what Optuna knows of it
 LEAST_FOR_IMPORTANCES = 4  # finished trials
 State = Literal["finished", "pruned", "failed"]
 STATES: Mapping[State, TrialState] = {
@@ -70,8 +71,8 @@ STATES: Mapping[State, TrialState] = {
 class Ended:
     """A trial that has ended: ``scores`` of the rungs that it went through, ``reason`` if failed.
 
-    ``inside``: its parameters lie within the space; only those of the first may not. ``seconds``
-    are those of each of its stages, by their keys: the store may lose them.
+    ``inside``: its parameters lie within the space; only those of the first may not. ``seconds``:
+    of each of its stages, by key.
     """
 
     number: int
@@ -208,9 +209,7 @@ class Study:
             distributions={
                 name: _reaching(own, one.params[name]) for name, own in self._distributions.items()
             },
-            user_attrs={
-                name: getattr(one, name) for name in ("scores", "reason", "inside", "seconds")
-            },
+            user_attrs={name: getattr(one, name) for name in KEPT},
             system_attrs=known.system_attrs,
             intermediate_values=known.intermediate_values,
         )
@@ -299,6 +298,8 @@ def _reaching(one: BaseDistribution, value: Json) -> BaseDistribution:
     if isinstance(one, CategoricalDistribution):
         return one if value in one.choices else CategoricalDistribution((*one.choices, value))
     assert isinstance(one, IntDistribution | FloatDistribution)
+    if type(value) is not int and (type(value) is not float or isinstance(one, IntDistribution)):
+        return CategoricalDistribution((value,))  # None, or 0.1 where whole numbers are tried
     low, high = min(one.low, value), max(one.high, value)
     return type(one)(low, high, log=one.log and low > 0)
 

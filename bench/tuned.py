@@ -11,13 +11,14 @@ from bench.catalogue import build, parameters
 from bench.cell import Json, digest
 from bench.errors import UserError, suggest
 from bench.resolution import most, seen_by
-from bench.space import Space, described, landmarks, most_points
+from bench.space import Reals, Space, Whole, described, landmarks, most_points
 from bench.suite import Suite, Tune
 from bench.variant import Variant
 
 AXES = ("pretext", "init", "tasks", "auxiliary", "meta")  # data, encoder and views are the suite's
 NOTHING = "none of its plug-ins declares anything to tune"
 MOST_POINTS = 100_000  # of a row's grid
+EMPTIED = "the suite leaves nothing of it to tune"
 FORM = 1  # raised when a tuning of the same suite is to come out otherwise
 Params = Mapping[str, Json]  # by dotted names, such as meta.inner_rate
 Place = tuple[str, str, int]  # of a row in a suite: label, data, ways
@@ -38,8 +39,23 @@ def spaces(variant: Variant, tune: Tune) -> dict[str, Space]:
         if axis in variant.plugins:
             declared = auxiliary.SPACE if axis == "auxiliary" else variant.plugins[axis].space
             own = tune.space.get(f"{axis}/{variant.names[axis]}", declared)
-            found |= {f"{axis}.{name}": space for name, space in own.items()}
+            for name, space in own.items():
+                found[f"{axis}.{name}"] = _fitting(space, _values(variant, axis).get(name))
     return found
+
+
+def _fitting(space: Space, value: Json) -> Space:
+    """Take ``{low: 1, high: 2}`` for a range of real numbers where the parameter is one."""
+    if isinstance(space, Whole) and isinstance(value, float):
+        return Reals(low=space.low, high=space.high, log=space.log)
+    return space
+
+
+def _values(variant: Variant, axis: str) -> Mapping[str, Json]:
+    """Return what a row has for the parameters of an axis."""
+    if axis == "auxiliary":
+        return variant.given[axis]
+    return parameters(variant.plugins[axis])
 
 
 def params_of(variant: Variant, names: Sequence[str]) -> dict[str, Json]:
@@ -47,8 +63,7 @@ def params_of(variant: Variant, names: Sequence[str]) -> dict[str, Json]:
     found = {}
     for name in names:
         axis, _, own = name.partition(".")
-        both = variant.given if axis == "auxiliary" else {axis: parameters(variant.plugins[axis])}
-        found[name] = both[axis][own]
+        found[name] = _values(variant, axis)[own]
     return found
 
 
@@ -98,8 +113,8 @@ def refuse_spaces(suite: Suite, variants: Sequence[Variant]) -> None:
         for name, space in own.items():
             if name not in known:
                 raise UserError(where, f"{named} has no parameter {name!r}", suggest(name, known))
-            if axis != "auxiliary":
-                _refuse_values(row, f"{axis}.{name}", space, where)
+            fitting = _fitting(space, _values(row, axis)[name])
+            _refuse_values(row, f"{axis}.{name}", fitting, where)
     for one in variants:
         if one.tuned_on and spaces(one, suite.tune):
             _refuse_score(one, suite, suite.tune)
@@ -109,6 +124,8 @@ def refuse_spaces(suite: Suite, variants: Sequence[Variant]) -> None:
 def _refuse_values(row: Variant, name: str, space: Space, where: str) -> None:
     """Refuse values that the plug-in refuses, the others of its parameters as the row has them."""
     for value in landmarks(space):
+        if name == "auxiliary.weight" and not (type(value) in (int, float) and value > 0):
+            raise UserError(where, f"{name} of {value!r}", "Use numbers above 0.")
         try:
             with_params(row, {name: value})
         except UserError as error:
@@ -196,7 +213,7 @@ def record_of(
                 "data": one.names["data"],
                 "ways": one.ways,
                 "trained": bool(one.phases),
-                "why": NOTHING,
+                "why": EMPTIED if spaces(one, replace(tune, space={})) else NOTHING,
             }
             for one in variants
             if not one.beside and not spaces(one, tune)

@@ -8,7 +8,7 @@ from bench.cell import Json
 from bench.errors import UserError
 from bench.plan import Plan, make_plan
 from bench.rows import rows_of
-from bench.space import Reals
+from bench.space import Reals, Whole
 from bench.store import Store
 from bench.suite import Suite, read_suite, with_options
 from bench.tuned import found_before, is_whole, params_of, record_path, spaces, with_params
@@ -76,6 +76,23 @@ def test_a_suites_space_takes_the_place_of_a_plugins(tmp_path: Path) -> None:
     assert spaces(row(suite, "rotation + none"), suite.tune) == {}
 
 
+def test_a_range_between_whole_numbers_is_one_of_reals_where_the_parameter_is(
+    tmp_path: Path,
+) -> None:
+    """``{low: 1, high: 2}`` of a weight or a rate holds what lies between."""
+    text = (
+        "tune: {space: {meta/protonet: {rate: {low: 1, high: 3}, task_shots: {low: 1, high: 3}},"
+        " auxiliary/rotation: {weight: {low: 1, high: 2}}}}\n"
+    )
+    suite = suite_of(tmp_path, "meta: protonet\nauxiliary: {pretext: rotation}\n" + text)
+    (row,) = [one for one in rows_of(suite, facts_of).variants if one.names["meta"] == "protonet"]
+    assert suite.tune is not None
+    found = spaces(row, suite.tune)
+    assert found["meta.rate"] == Reals(low=1, high=3)
+    assert found["auxiliary.weight"] == Reals(low=1, high=2)
+    assert found["meta.task_shots"] == Whole(low=1, high=3)
+
+
 def test_a_row_with_other_parameters_is_that_row_written_so(tmp_path: Path) -> None:
     """Its identity is that of a row whose suite gives the same parameters."""
     suite = suite_of(tmp_path, "variants: [{label: a, meta: protonet}]\n")
@@ -108,6 +125,15 @@ MISTAKES = [
     (
         "tune: {cluster_size: 12}",
         "clusters of about 12 examples for episodes of 5 clusters with",
+    ),
+    (
+        "tune: {score: pseudo_val}\nvariants: [{meta: maml, tuned_on: label_val}]",
+        "variants[0].tuned_on: parameters from validation labels",
+    ),
+    (
+        "tune: {space: {auxiliary/jigsaw: {weight: {low: 0, high: 1}}}}\n"
+        "variants: [{meta: maml, auxiliary: {pretext: jigsaw}}]",
+        "auxiliary.weight of 0.",
     ),
     ("tune: {seeds: [5, 5]}", "tune.seeds: a seed that stands twice."),
     ("tune: {space: {meta/protonet: {rate: [1, true]}}}", "a choice among [1, True]."),
