@@ -71,8 +71,7 @@ STATES: Mapping[State, TrialState] = {
 class Ended:
     """A trial that has ended: ``scores`` of the rungs that it went through, ``reason`` if failed.
 
-    ``inside``: its parameters lie within the space; only those of the first may not. ``seconds``:
-    of each of its stages, by key.
+    ``inside``: within the space; only the first may not be. ``seconds``: of each stage, by key.
     """
 
     number: int
@@ -298,8 +297,9 @@ def _reaching(one: BaseDistribution, value: Json) -> BaseDistribution:
     if isinstance(one, CategoricalDistribution):
         return one if value in one.choices else CategoricalDistribution((*one.choices, value))
     assert isinstance(one, IntDistribution | FloatDistribution)
-    if type(value) is not int and (type(value) is not float or isinstance(one, IntDistribution)):
-        return CategoricalDistribution((value,))  # None, or 0.1 where whole numbers are tried
+    kinds = [int] if isinstance(one, IntDistribution) else [int, float]
+    if type(value) not in kinds:  # None, or 0.1 where whole numbers are tried
+        return CategoricalDistribution((value,))
     low, high = min(one.low, value), max(one.high, value)
     return type(one)(low, high, log=one.log and low > 0)
 

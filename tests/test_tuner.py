@@ -239,6 +239,19 @@ def test_seconds_outlive_the_stages(tmp_path: Path) -> None:
     assert record_of(tmp_path, HALVING) == whole
 
 
+def test_a_default_of_another_kind_than_its_range_is_tried_first(tmp_path: Path) -> None:
+    """Nothing, as the ways of a task may be, is a value that no range reaches."""
+    text = (
+        "meta: reptile\ntune: {trials: 3, space: {meta/reptile: {task_ways: {low: 5, high: 9}}}}\n"
+    )
+    store = Store(tmp_path / "results")
+    records = [tuned(suite_of(tmp_path, text), store, Pretender(store)).record for _ in range(2)]
+    assert records[0] == records[1]
+    first, *others = trials_of(records[0], "none + reptile")
+    assert (first["params"], first["inside"]) == ({"meta.task_ways": None}, False)
+    assert all(5 <= one["params"]["meta.task_ways"] <= 9 for one in others)
+
+
 def test_one_process_at_a_time_tunes_a_suite(tmp_path: Path) -> None:
     """A second one is told so, and where."""
     from bench.tune import journal
