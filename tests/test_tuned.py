@@ -330,6 +330,18 @@ def test_a_suite_is_written_with_the_budget_that_it_was_tuned_with(tmp_path: Pat
     assert keys(again) == keys(make_plan(suite, facts_of, record))
 
 
+def test_a_control_that_was_tuned_is_written_as_a_row(tmp_path: Path) -> None:
+    """No row of a suite may have a control's name: the floor's is no exception."""
+    head = "tune: {trials: 3, space: {meta/none: {head: [prototypes, neighbour]}}}\n"
+    suite = suite_of(tmp_path, ROWS + head)
+    record = record_of(suite, tmp_path / "results")
+    path = tmp_path / "small.tuned.yaml"
+    write_tuned(path, suite, rows_of(suite, facts_of, record), record)
+    again = make_plan(read_suite(path), facts_of)
+    assert again.settings["baseline"]["none"] == "random_init, tuned"
+    assert keys(again) >= keys(make_plan(suite, facts_of, record))
+
+
 def test_a_suite_is_not_written_over_itself(tmp_path: Path) -> None:
     """The file that was tuned is never the one that is written."""
     suite = suite_of(tmp_path, ROWS + TUNE)
