@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
 
 from bench.catalogue import KINDS, entries
-from bench.cell import Json
 from bench.errors import UserError
 from bench.options import Options as Options
 from bench.plan import Plan, make_plan
@@ -18,7 +17,7 @@ from bench.run import Tally
 from bench.run import run as walk
 from bench.store import Store, write_atomic
 from bench.suite import Suite, read_suite, schema, with_options
-from bench.tuned import is_whole, record_path
+from bench.tuned import found_before
 from bench.variant import Variant
 
 if TYPE_CHECKING:
@@ -52,18 +51,12 @@ def read(suite: Path, options: Options) -> Suite:
 def plan(suite: Path, options: Options) -> Plan:
     """2. Resolve a suite into cells and stages; saved where there is a results folder."""
     asked, facts_of = read(suite, options), options.facts_of()
-    tuning = _tuning(asked, rows_of(asked, facts_of).variants, options) if asked.tune else None
+    variants = rows_of(asked, facts_of).variants
+    tuning = found_before(asked, variants, options.results) if asked.tune else None
     made = make_plan(asked, facts_of, tuning)
     if options.results.is_dir() and (tuning or not asked.tune):
         _save(made, options)
     return made
-
-
-def _tuning(suite: Suite, variants: Sequence[Variant], options: Options) -> Json:
-    """Return what a suite's tuning has found; None where it has not ended, or was of others."""
-    path = record_path(suite.name, options.results)
-    record = json.loads(path.read_bytes()) if path.is_file() else None
-    return record if record and is_whole(record, suite, variants) else None
 
 
 def _save(made: Plan, options: Options) -> None:
@@ -103,12 +96,14 @@ def tune(suite: Path, options: Options, write: Path | None = None) -> "Tuning":
     Raises:
         UserError: the suite has no ``tune``, or the file cannot be written.
     """
-    from bench.written import write_tuned
+    from bench.written import refuse_file, write_tuned
 
     asked, facts_of = read(suite, options), options.facts_of()
     if asked.tune is None:
         raise UserError(str(suite), "no tune", "Write tune: {trials: 20}, for instance.")
     variants = rows_of(asked, facts_of).variants
+    if write:
+        refuse_file(write, asked)  # now, not when all trials have run
     options.store.prepare()
     done = _tune(asked, variants, options)
     if write and done.record is not None:
@@ -208,11 +203,15 @@ def saved(suite: Path, options: Options) -> Plan:
             f"{name} was never run with this results folder",
             f"Run `bench run {suite}` first, with the same options.",
         )
+    return _plan_at(path, f"bench plan {suite}")
+
+
+def _plan_at(path: Path, writer: str) -> Plan:
     try:
         return Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = f"this plan cannot be read ({type(error).__name__})"
-        raise UserError(str(path), found, f"Write it again: `bench plan {suite}`.") from error
+        raise UserError(str(path), found, f"Write it again: `{writer}`.") from error
 
 
 def plan_json(suite: Path, options: Options) -> str:
@@ -275,7 +274,7 @@ def sync(suite: Path, options: Options) -> int:
 
     plans = [saved(suite, options)]
     trials = _path(f"{plans[0].name}-tuning", options)
-    plans += [Plan.from_json(json.loads(trials.read_bytes()))] if trials.is_file() else []
+    plans += [_plan_at(trials, f"bench tune {suite}")] if trials.is_file() else []
     return sum(record.sync(one, options.store, options.results) for one in plans)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import combinations
 
 from bench.cell import Json
 
@@ -53,7 +54,9 @@ class OneOf:
 
     def __post_init__(self) -> None:
         """Refuse a choice that is none."""
-        if len(self.values) < 2 or len(set(map(repr, self.values))) < len(self.values):
+        equal = any(one == other for one, other in combinations(self.values, 2))  # 1, 1.0 and True
+        plain = all(one is None or isinstance(one, str | int | float) for one in self.values)
+        if len(self.values) < 2 or equal or not plain:
             raise ValueError(f"a choice among {list(self.values)}")
 
     def holds(self, value: Json) -> bool:
@@ -71,6 +74,26 @@ def landmarks(space: Space) -> tuple[Json, ...]:
     low, high = space.low, space.high
     halfway = math.sqrt(low) * math.sqrt(high) if space.log else low + (high - low) / 2
     return low, high, round(halfway) if isinstance(space, Whole) else halfway
+
+
+def points(space: Space, count: int) -> tuple[Json, ...]:
+    """Return the values that a grid holds: ``count`` of a range, evenly apart; all of a choice."""
+    if isinstance(space, OneOf):
+        return space.values
+    low, high = space.low, space.high
+    if isinstance(space, Reals):
+        low, high = float(low), float(high)  # 1 is 1.0, as when the journal gives it back
+    shares = [number / (count - 1) for number in range(1, count - 1)]
+    inner = [low * (high / low) ** s if space.log else low + (high - low) * s for s in shares]
+    values = (low, *inner, high)
+    return tuple(dict.fromkeys(map(round, values))) if isinstance(space, Whole) else values
+
+
+def most_points(space: Space, count: int) -> int:
+    """Return how many values ``points`` has at most."""
+    if isinstance(space, OneOf):
+        return len(space.values)
+    return min(count, space.high - space.low + 1) if isinstance(space, Whole) else count
 
 
 def described(space: Space) -> dict[str, Json]:

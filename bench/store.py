@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 from filelock import FileLock
@@ -184,6 +185,26 @@ class Store:
         folders = (self.root / "failures" / key).glob("*")
         numbered = [folder for folder in folders if folder.name.isdecimal()]
         return sorted(numbered, key=lambda folder: int(folder.name))
+
+
+def cut_damage(path: Path) -> None:
+    """Cut a log of JSON objects, one a line, before its first damaged line; keep a copy of it.
+
+    A process that is killed, or a full disk, leaves half a line; what follows would stand on it.
+    """
+    written = path.read_bytes() if path.is_file() else b""
+    lines = written.splitlines(keepends=True)
+    whole = list(takewhile(_is_entry, lines))
+    if len(whole) < len(lines):
+        write_atomic(path.with_suffix(".damaged"), written)
+        write_atomic(path, b"".join(whole))
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def write_atomic(path: Path, content: bytes) -> None:

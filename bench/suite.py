@@ -308,7 +308,8 @@ def _refuse_repeats(asked: Values, grid: Values, places: Places) -> None:
     lists: dict[Route, list[Json]] = {("grid", key): values for key, values in grid.items()}
     lists |= {(key,): asked[key] for key in ("shots", "seeds", "controls") if key in asked}
     lists |= {("evaluate", "rates"): asked.get("evaluate", {}).get("rates", [])}
-    labels = [one.get("label", i) for i, one in enumerate(asked.get("variants", ()))]
+    rows = enumerate(asked.get("variants", ()))  # on other data or ways a label is another row's
+    labels = [[one.get("label", i), one.get("data"), one.get("ways")] for i, one in rows]
     for route, values in {**lists, ("variants",): labels}.items():
         _refuse_twins((value, places.where(*route, i)) for i, value in enumerate(values))
 

@@ -14,7 +14,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -33,7 +33,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from bench.cell import Json
 from bench.errors import UserError
 from bench.seeds import derive
-from bench.space import OneOf, Space, Whole
+from bench.space import OneOf, Space, Whole, points
+from bench.store import cut_damage
 from bench.suite import Tune
 
 Journal = optuna.storages.BaseStorage
@@ -53,6 +54,7 @@ HALVING: dict[str, Json] = {
 }
 MOST = REDUCTION ** (RUNGS - 1)
 HYPERBAND: dict[str, Json] = dict(min_resource=1, max_resource=MOST, reduction_factor=REDUCTION)
+KEPT = ("scores", "reason", "inside", "seconds")  # of a trial, beside what Optuna knows of it
 LEAST_FOR_IMPORTANCES = 4  # finished trials
 State = Literal["finished", "pruned", "failed"]
 STATES: Mapping[State, TrialState] = {
@@ -66,7 +68,7 @@ STATES: Mapping[State, TrialState] = {
 class Ended:
     """A trial that has ended: ``scores`` of the rungs that it went through, ``reason`` if failed.
 
-    ``inside``: its parameters lie within the space; only those of the first may not.
+    ``inside``: within the space; only the first may not be. ``seconds``: of each stage, by key.
     """
 
     number: int
@@ -75,6 +77,7 @@ class Ended:
     state: State
     scores: tuple[float, ...]
     reason: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class Study:
@@ -189,7 +192,7 @@ class Study:
     @cached_property
     def _grid(self) -> list[tuple[Json, ...]]:
         """Every point of the grid but the default, in an order that the seed decides."""
-        values = [_points(one, self._tune.points) for one in self._space.values()]
+        values = [points(one, self._tune.points) for one in self._space.values()]
         default = tuple(self._default.values())
         found = [one for one in itertools.product(*values) if one != default]
         seed = self._tune.seed
@@ -205,7 +208,7 @@ class Study:
             distributions={
                 name: _reaching(own, one.params[name]) for name, own in self._distributions.items()
             },
-            user_attrs={"scores": one.scores, "reason": one.reason, "inside": one.inside},
+            user_attrs={name: getattr(one, name) for name in KEPT},
             system_attrs=known.system_attrs,
             intermediate_values=known.intermediate_values,
         )
@@ -220,6 +223,7 @@ class Study:
             state=states[one.state],
             scores=tuple(one.user_attrs["scores"]),
             reason=one.user_attrs["reason"],
+            seconds=one.user_attrs.get("seconds", {}),
         )
         self.ended.append(ended)
         if not ended.inside:
@@ -239,7 +243,7 @@ class Study:
 
 @contextmanager
 def journal(path: Path) -> Iterator[Journal]:
-    """Open the journal of a suite's tuning, and own it meanwhile.
+    """Open the journal of a suite's tuning, up to its first damaged line; own it meanwhile.
 
     Raises:
         UserError: another process owns it.
@@ -252,6 +256,7 @@ def journal(path: Path) -> Iterator[Journal]:
         found = "another process tunes this suite"
         raise UserError(str(path), found, "Wait for its end, or name other --results.") from error
     try:
+        cut_damage(path)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -292,19 +297,11 @@ def _reaching(one: BaseDistribution, value: Json) -> BaseDistribution:
     if isinstance(one, CategoricalDistribution):
         return one if value in one.choices else CategoricalDistribution((*one.choices, value))
     assert isinstance(one, IntDistribution | FloatDistribution)
+    kinds = [int] if isinstance(one, IntDistribution) else [int, float]
+    if type(value) not in kinds:  # None, or 0.1 where whole numbers are tried
+        return CategoricalDistribution((value,))
     low, high = min(one.low, value), max(one.high, value)
     return type(one)(low, high, log=one.log and low > 0)
-
-
-def _points(space: Space, count: int) -> list[Json]:
-    """Return the values of a parameter that a grid holds."""
-    if isinstance(space, OneOf):
-        return list(space.values)
-    shares = [number / (count - 1) for number in range(1, count - 1)]
-    low, high = space.low, space.high
-    inner = [low * (high / low) ** s if space.log else low + (high - low) * s for s in shares]
-    values = [low, *inner, high]
-    return list(dict.fromkeys(map(round, values))) if isinstance(space, Whole) else values
 
 
 def _sampler(tune: Tune, seed: int) -> optuna.samplers.BaseSampler:

@@ -117,7 +117,15 @@ def read_tune(asked: Mapping[str, Json], places: Places) -> Tune | None:
         found = "tune beside held_out, whose tasks choose a rate of their own"
         raise UserError(places.where("tune"), found, "Write two suites.")
     own = asked["tune"]
+    seeds = list(own.get("seeds", ()))
+    if len(set(seeds)) < len(seeds):
+        raise UserError(places.where("tune", "seeds"), "a seed that stands twice", "Remove it.")
     tune = Tune(**{**own, **({"seeds": tuple(own["seeds"])} if "seeds" in own else {})})
+    for index, variant in enumerate(asked.get("variants", ())):
+        if variant.get("tuned_on") == "label_val" and tune.score == "pseudo_val":
+            found = "parameters from validation labels, which no other score takes back"
+            works = "Leave it out, or tune with score: auto."
+            raise UserError(places.where("variants", index, "tuned_on"), found, works)
     if tune.pruner != "none" and tune.sampler == "grid":
         works = "Use sampler: random or tpe, or pruner: none."
         raise UserError(places.where("tune", "pruner"), "a grid that is pruned", works)

@@ -1,7 +1,9 @@
 """What is tuned of a row, by what its trials are scored, and the row with other parameters."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from math import prod
 from pathlib import Path
 
 from bench import auxiliary
@@ -9,12 +11,14 @@ from bench.catalogue import build, parameters
 from bench.cell import Json, digest
 from bench.errors import UserError, suggest
 from bench.resolution import most, seen_by
-from bench.space import Space, described
+from bench.space import Reals, Space, Whole, described, landmarks, most_points
 from bench.suite import Suite, Tune
 from bench.variant import Variant
 
 AXES = ("pretext", "init", "tasks", "auxiliary", "meta")  # data, encoder and views are the suite's
 NOTHING = "none of its plug-ins declares anything to tune"
+MOST_POINTS = 100_000  # of a row's grid
+EMPTIED = "the suite leaves nothing of it to tune"
 FORM = 1  # raised when a tuning of the same suite is to come out otherwise
 Params = Mapping[str, Json]  # by dotted names, such as meta.inner_rate
 Place = tuple[str, str, int]  # of a row in a suite: label, data, ways
@@ -35,8 +39,23 @@ def spaces(variant: Variant, tune: Tune) -> dict[str, Space]:
         if axis in variant.plugins:
             declared = auxiliary.SPACE if axis == "auxiliary" else variant.plugins[axis].space
             own = tune.space.get(f"{axis}/{variant.names[axis]}", declared)
-            found |= {f"{axis}.{name}": space for name, space in own.items()}
+            for name, space in own.items():
+                found[f"{axis}.{name}"] = _fitting(space, _values(variant, axis).get(name))
     return found
+
+
+def _fitting(space: Space, value: Json) -> Space:
+    """Take ``{low: 1, high: 2}`` for a range of real numbers where the parameter is one."""
+    if isinstance(space, Whole) and isinstance(value, float):
+        return Reals(low=space.low, high=space.high, log=space.log)
+    return space
+
+
+def _values(variant: Variant, axis: str) -> Mapping[str, Json]:
+    """Return what a row has for the parameters of an axis."""
+    if axis == "auxiliary":
+        return variant.given[axis]
+    return parameters(variant.plugins[axis])
 
 
 def params_of(variant: Variant, names: Sequence[str]) -> dict[str, Json]:
@@ -44,8 +63,7 @@ def params_of(variant: Variant, names: Sequence[str]) -> dict[str, Json]:
     found = {}
     for name in names:
         axis, _, own = name.partition(".")
-        both = variant.given if axis == "auxiliary" else {axis: parameters(variant.plugins[axis])}
-        found[name] = both[axis][own]
+        found[name] = _values(variant, axis)[own]
     return found
 
 
@@ -92,12 +110,35 @@ def refuse_spaces(suite: Suite, variants: Sequence[Variant]) -> None:
             raise UserError(where, f"no row has {named}", suggest(named, used))
         row, axis = used[named]
         known = ["weight"] if axis == "auxiliary" else list(parameters(row.plugins[axis]))
-        for name in own:
+        for name, space in own.items():
             if name not in known:
                 raise UserError(where, f"{named} has no parameter {name!r}", suggest(name, known))
+            fitting = _fitting(space, _values(row, axis)[name])
+            _refuse_values(row, f"{axis}.{name}", fitting, where)
     for one in variants:
         if one.tuned_on and spaces(one, suite.tune):
             _refuse_score(one, suite, suite.tune)
+            _refuse_grid(one, suite.tune, suite.where("tune", "points"))
+
+
+def _refuse_values(row: Variant, name: str, space: Space, where: str) -> None:
+    """Refuse values that the plug-in refuses, the others of its parameters as the row has them."""
+    for value in landmarks(space):
+        if name == "auxiliary.weight" and not (type(value) in (int, float) and value > 0):
+            raise UserError(where, f"{name} of {value!r}", "Use numbers above 0.")
+        try:
+            with_params(row, {name: value})
+        except UserError as error:
+            found = f"{name} of {value!r}: {error.found}"
+            raise UserError(where, found, error.works) from error
+
+
+def _refuse_grid(variant: Variant, tune: Tune, where: str) -> None:
+    """Refuse a grid that memory would not hold."""
+    size = prod(most_points(one, tune.points) for one in spaces(variant, tune).values())
+    if tune.sampler == "grid" and size > MOST_POINTS:
+        found = f"a grid of {size} points for {variant.label}"
+        raise UserError(where, found, f"Use fewer points (at most {MOST_POINTS}), or random.")
 
 
 def _refuse_score(variant: Variant, suite: Suite, tune: Tune) -> None:
@@ -172,7 +213,7 @@ def record_of(
                 "data": one.names["data"],
                 "ways": one.ways,
                 "trained": bool(one.phases),
-                "why": NOTHING,
+                "why": EMPTIED if spaces(one, replace(tune, space={})) else NOTHING,
             }
             for one in variants
             if not one.beside and not spaces(one, tune)
@@ -201,6 +242,25 @@ def is_whole(record: Json, suite: Suite, variants: Sequence[Variant]) -> bool:
         and row["asked"] == (wanted[place].trials or tune.trials)
         for place, row in found.items()
     )
+
+
+def found_before(suite: Suite, variants: Sequence[Variant], results: Path) -> Json:
+    """Return what these rows' tuning has found; None where it has not ended, or was of others.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    path = record_path(suite.name, results)
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_bytes())
+        winners(record)
+        return record if is_whole(record, suite, variants) else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        found = f"this tuning cannot be read ({type(error).__name__})"
+        works = f"Write it again: `bench tune {suite.file}`, which runs no trial twice."
+        raise UserError(str(path), found, works) from error
 
 
 def after_tuning(

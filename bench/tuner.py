@@ -8,7 +8,7 @@ results/tuning/<suite>.json: a tuning as plans and reports hold it, and the plan
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
@@ -113,6 +113,10 @@ class _Rung:
     cells: Sequence[Cell] = ()
     stages: Mapping[str, StageSpec] = field(default_factory=dict)
     exams: Sequence[str] = ()
+
+
+def _stages(rungs: Iterable[_Rung]) -> dict[str, StageSpec]:
+    return {key: spec for rung in rungs for key, spec in rung.stages.items()}
 
 
 class _Driver:
@@ -253,16 +257,16 @@ class _Row:
 
     def _end(self, trial: _Trial, state: State, reason: str = "") -> None:
         self._active.remove(trial)
-        self._study.end(
-            Ended(
-                number=trial.number,
-                params=trial.params,
-                inside=trial.inside,
-                state=state,
-                scores=tuple(trial.scores),
-                reason=reason,
-            )
+        ended = Ended(
+            number=trial.number,
+            params=trial.params,
+            inside=trial.inside,
+            state=state,
+            scores=tuple(trial.scores),
+            reason=reason,
         )
+        seconds = self._seconds(_stages(self._rungs_of(ended)))
+        self._study.end(replace(ended, seconds=seconds))
 
     def to_json(self) -> dict[str, Json]:
         """Return what a record holds of the row."""
@@ -287,13 +291,16 @@ class _Row:
         counted: set[str] = set()
         for one in self._study.ended:
             rungs = list(self._rungs_of(one))
+            spent = one.seconds or self._seconds(_stages(rungs))
+            new = [seconds for key, seconds in spent.items() if key not in counted]
+            counted.update(spent)
             yield {
                 "number": one.number,
                 "params": dict(one.params),
                 "state": one.state,
                 "score": one.scores[-1] if one.state == "finished" else None,
                 "rungs": [list(pair) for pair in zip(self.fractions, one.scores, strict=False)],
-                "seconds": sum(self._seconds(rung, counted) for rung in rungs),
+                "seconds": sum(new, 0.0),
                 "reason": one.reason,
                 "inside": one.inside,
                 "exams": list(rungs[-1].exams) if rungs and one.state != "failed" else [],
@@ -307,9 +314,10 @@ class _Row:
             except UserError:  # it failed for this, and ran nothing
                 return
 
-    def _seconds(self, rung: _Rung, counted: set[str]) -> float:
-        """Return the seconds of the stages that a rung added to those counted before."""
-        new = [(spec.kind, key) for key, spec in rung.stages.items() if key not in counted]
-        counted.update(rung.stages)
-        manifests = [self._store.manifest(*one) for one in new if self._store.has(*one)]
-        return sum((float(one["cost"]["seconds"]) for one in manifests), 0.0)
+    def _seconds(self, stages: Mapping[str, StageSpec]) -> dict[str, float]:
+        """Return what each of some stages took, of those that ended well."""
+        return {
+            key: float(self._store.manifest(one.kind, key)["cost"]["seconds"])
+            for key, one in stages.items()
+            if self._store.has(one.kind, key)
+        }

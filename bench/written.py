@@ -1,11 +1,13 @@
 """Writes a suite whose rows have the parameters that a tuning found: to publish, to run again."""
 
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from bench.budget import CEILING
 from bench.cell import Json
 from bench.errors import UserError
 from bench.rows import Rows
@@ -21,14 +23,22 @@ SPECIAL = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
 AXES = ("data", "encoder", "pretext", "init", "tasks", "auxiliary", "meta", "augment")
 
 
+def refuse_file(path: Path, suite: Suite) -> None:
+    """Refuse a file that cannot be written, or is the suite itself (UserError)."""
+    if os.path.exists(path) and os.path.samefile(path, suite.file):
+        raise UserError(f"--write {path}", "the suite itself", "Name another file.")
+    if os.path.isdir(path) or not os.path.isdir(path.parent):
+        found = "a folder" if os.path.isdir(path) else f"there is no folder {path.parent}"
+        raise UserError(f"--write {path}", found, "Name a file in a folder that is there.")
+
+
 def write_tuned(path: Path, suite: Suite, rows: Rows, record: Json) -> None:
     """Write the suite: its tuned rows as variants, each with every parameter that was tuned.
 
     Raises:
         UserError: the file cannot be written, or is the suite itself.
     """
-    if path.exists() and path.samefile(suite.file):
-        raise UserError(f"--write {path}", "the suite itself", "Name another file.")
+    refuse_file(path, suite)
     try:
         write_atomic(path, ("\n".join(_lines(suite, rows, record)) + "\n").encode())
     except OSError as error:
@@ -46,32 +56,34 @@ def _lines(suite: Suite, rows: Rows, record: Json) -> Iterator[str]:
     yield f"name: {re.sub('[^A-Za-z0-9_-]', '_', suite.name)}_tuned"
     yield f"shots: {_flow(list(suite.shots))}"
     yield f"seeds: {_flow(list(suite.seeds))}"
+    tuned = {one.label for one in rows.variants if one.tuned_on}
     own = asdict(suite.evaluate)
     yield f"evaluate: {_flow({key: own[key] for key in ('episodes', 'queries', 'test_steps')})}"
     yield f"margin: {suite.margin!r}"
-    yield f"baseline: {_flow({of: _label(name) for of, name in rows.baseline.items()})}"
+    yield f"baseline: {_flow({of: _label(name, tuned) for of, name in rows.baseline.items()})}"
     if controls := [name for name in left if name != "random_init"]:
         yield f"controls: {_flow(controls)}"
     if written:
         yield "variants:"
     for one in written:
-        for number, (key, value) in enumerate(_fields(one).items()):
+        for number, (key, value) in enumerate(_fields(one, tuned).items()):
             yield f"  {' ' if number else '-'} {key}: {_flow(value)}"
 
 
 def _is_written(variant: Variant) -> bool:
     """Whether a row is a variant of its own; others come with their row, or as a control."""
-    return not variant.beside and (bool(variant.tuned_on) or not variant.control)
+    own = bool(variant.tuned_on) or not variant.control or variant.named
+    return own and not variant.beside
 
 
-def _label(name: str) -> str:
+def _label(name: str, tuned: Container[str]) -> str:
     """Return how a row is called: a control that is tuned is a control no more."""
-    return f"{name}, tuned" if name in CONTROLS and name != "random_init" else name
+    return f"{name}, tuned" if name in CONTROLS and name in tuned else name
 
 
-def _fields(variant: Variant) -> dict[str, Json]:
-    """Return a row as ``variants`` has it."""
-    fields: dict[str, Json] = {"label": _label(variant.label)}
+def _fields(variant: Variant, tuned: Container[str]) -> dict[str, Json]:
+    """Return a row as ``variants`` has it, its budget as it was scaled."""
+    fields: dict[str, Json] = {"label": _label(variant.label, tuned)}
     for axis in AXES:
         if axis in variant.given:
             params = dict(variant.given[axis])
@@ -81,8 +93,10 @@ def _fields(variant: Variant) -> dict[str, Json]:
     if variant.selection != LAST:
         fields["selection"] = {"name": variant.selection.name, **variant.selection.params}
     spent = asdict(variant.budget)
-    del spent["scale"]
-    fields["budget"] = {key: value for key, value in spent.items() if value is not None}
+    scale = spent.pop("scale")
+    fields["budget"] = {
+        key: max(1, int(value * scale + CEILING)) for key, value in spent.items() if value
+    }
     return fields | ({"tuned_on": variant.tuned_on} if variant.tuned_on else {})
 
 

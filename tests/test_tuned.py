@@ -8,10 +8,10 @@ from bench.cell import Json
 from bench.errors import UserError
 from bench.plan import Plan, make_plan
 from bench.rows import rows_of
-from bench.space import Reals
+from bench.space import Reals, Whole
 from bench.store import Store
 from bench.suite import Suite, read_suite, with_options
-from bench.tuned import is_whole, params_of, spaces, with_params
+from bench.tuned import found_before, is_whole, params_of, record_path, spaces, with_params
 from bench.variant import Variant
 from bench.written import write_tuned
 from tests.tuning import HEAD, ROWS, Pretender, facts_of, suite_of, tuned
@@ -76,6 +76,23 @@ def test_a_suites_space_takes_the_place_of_a_plugins(tmp_path: Path) -> None:
     assert spaces(row(suite, "rotation + none"), suite.tune) == {}
 
 
+def test_a_range_between_whole_numbers_is_one_of_reals_where_the_parameter_is(
+    tmp_path: Path,
+) -> None:
+    """``{low: 1, high: 2}`` of a weight or a rate holds what lies between."""
+    text = (
+        "tune: {space: {meta/protonet: {rate: {low: 1, high: 3}, task_shots: {low: 1, high: 3}},"
+        " auxiliary/rotation: {weight: {low: 1, high: 2}}}}\n"
+    )
+    suite = suite_of(tmp_path, "meta: protonet\nauxiliary: {pretext: rotation}\n" + text)
+    (row,) = [one for one in rows_of(suite, facts_of).variants if one.names["meta"] == "protonet"]
+    assert suite.tune is not None
+    found = spaces(row, suite.tune)
+    assert found["meta.rate"] == Reals(low=1, high=3)
+    assert found["auxiliary.weight"] == Reals(low=1, high=2)
+    assert found["meta.task_shots"] == Whole(low=1, high=3)
+
+
 def test_a_row_with_other_parameters_is_that_row_written_so(tmp_path: Path) -> None:
     """Its identity is that of a row whose suite gives the same parameters."""
     suite = suite_of(tmp_path, "variants: [{label: a, meta: protonet}]\n")
@@ -109,6 +126,21 @@ MISTAKES = [
         "tune: {cluster_size: 12}",
         "clusters of about 12 examples for episodes of 5 clusters with",
     ),
+    (
+        "tune: {score: pseudo_val}\nvariants: [{meta: maml, tuned_on: label_val}]",
+        "variants[0].tuned_on: parameters from validation labels",
+    ),
+    (
+        "tune: {space: {auxiliary/jigsaw: {weight: {low: 0, high: 1}}}}\n"
+        "variants: [{meta: maml, auxiliary: {pretext: jigsaw}}]",
+        "auxiliary.weight of 0.",
+    ),
+    ("tune: {seeds: [5, 5]}", "tune.seeds: a seed that stands twice."),
+    ("tune: {space: {meta/protonet: {rate: [1, true]}}}", "a choice among [1, True]."),
+    ("tune: {space: {meta/protonet: {rate: [[1], [2]]}}}", "a choice among [[1], [2]]."),
+    ("tune: {space: {meta/protonet: {rate: {low: -2, high: 1}}}}", "meta.rate of -2: rate: -2."),
+    ("tune: {space: {meta/protonet: {rate: [0.1, a]}}}", "meta.rate of 'a': rate: 'a'."),
+    ("tune: {sampler: grid, points: 1000000000}", ":10: tune.points: a grid of 10"),
     ("variants: [{meta: maml, trials: 3}]", "variants[0].trials: no tune."),
 ]
 
@@ -236,6 +268,17 @@ def test_a_tuning_of_other_rows_is_none_of_this_suite(tmp_path: Path) -> None:
     assert not holds(ROWS + "budget: {metatrain_steps: 7}\n" + TUNE)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"rows": [{"variant": "a"}]}'])
+def test_a_tuning_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
+    """One error, with what writes it again."""
+    suite = suite_of(tmp_path, ROWS + TUNE)
+    path = record_path("small", tmp_path)
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(UserError, match="Write it again: `bench tune"):
+        found_before(suite, rows_of(suite, facts_of).variants, tmp_path)
+
+
 # --- the written suite
 
 
@@ -247,17 +290,27 @@ def keys(plan: Plan) -> set[tuple[int, int, str]]:
 
 
 ORACLE = "tune: {trials: 4, score: label_val}\n"
+BY_LABELS = ROWS.replace("none: random_init", "validation: rotation + none")
+ELSEWHERE = "grid:\n  data: [glyphs, omniglot]\n  ways: [2, 5]\n  meta: [none, protonet]\n"
+FLOOR = """\
+variants:
+  - {label: floor, meta: none}
+  - {label: "1e5", meta: protonet}
+baseline: {train: "1e5", none: floor}
+"""
+WRITTEN = [(ROWS, TUNE), (BY_LABELS, ORACLE), (LABELLED, TUNE), (ELSEWHERE, TUNE), (FLOOR, TUNE)]
 
 
-@pytest.mark.parametrize(("text", "tune"), [(ROWS, TUNE), (ROWS, ORACLE), (LABELLED, TUNE)])
+@pytest.mark.parametrize(("text", "tune"), WRITTEN)
 def test_the_written_suite_runs_the_rows_as_they_were_tuned(
     tmp_path: Path, text: str, tune: str
 ) -> None:
     """The same stages to the last, under the same names, in the same classes of labels."""
-    text = (
-        text.replace("none: random_init", "validation: rotation + none") if tune == ORACLE else text
-    )
-    head = HEAD.replace("evaluate: {queries: 10}\n", "margin: 0.02\n") if text is LABELLED else HEAD
+    own = {
+        LABELLED: ("evaluate: {queries: 10}\n", "margin: 0.02\n"),
+        ELSEWHERE: ("data: glyphs\n", ""),
+    }
+    head = HEAD.replace(*own.get(text, ("", "")))
     (tmp_path / "suite.yaml").write_text(head + text + tune)
     suite = read_suite(tmp_path / "suite.yaml")
     record = record_of(suite, tmp_path / "results")
@@ -275,11 +328,37 @@ def test_the_written_suite_runs_the_rows_as_they_were_tuned(
     assert again.settings["baseline"].keys() == plan.settings["baseline"].keys()
 
 
+def test_a_suite_is_written_with_the_budget_that_it_was_tuned_with(tmp_path: Path) -> None:
+    """``--budget-scale`` is in its numbers of images."""
+    suite = with_options(suite_of(tmp_path, ROWS + TUNE), budget_scale=0.013)
+    record = record_of(suite, tmp_path / "results")
+    path = tmp_path / "small.tuned.yaml"
+    write_tuned(path, suite, rows_of(suite, facts_of, record), record)
+    again = make_plan(read_suite(path), facts_of)
+    assert keys(again) == keys(make_plan(suite, facts_of, record))
+
+
+def test_a_control_that_was_tuned_is_written_as_a_row(tmp_path: Path) -> None:
+    """No row of a suite may have a control's name: the floor's is no exception."""
+    head = "tune: {trials: 3, space: {meta/none: {head: [prototypes, neighbour]}}}\n"
+    suite = suite_of(tmp_path, ROWS + head)
+    record = record_of(suite, tmp_path / "results")
+    path = tmp_path / "small.tuned.yaml"
+    write_tuned(path, suite, rows_of(suite, facts_of, record), record)
+    again = make_plan(read_suite(path), facts_of)
+    assert again.settings["baseline"]["none"] == "random_init, tuned"
+    assert keys(again) >= keys(make_plan(suite, facts_of, record))
+
+
 def test_a_suite_is_not_written_over_itself(tmp_path: Path) -> None:
     """The file that was tuned is never the one that is written."""
     suite = suite_of(tmp_path, ROWS + TUNE)
     record = record_of(suite, tmp_path / "results")
     with pytest.raises(UserError, match="the suite itself"):
         write_tuned(Path(suite.file), suite, rows_of(suite, facts_of, record), record)
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="there is no folder"):
         write_tuned(tmp_path / "no" / "a.yaml", suite, rows_of(suite, facts_of, record), record)
+    with pytest.raises(UserError, match="a folder"):
+        write_tuned(tmp_path, suite, rows_of(suite, facts_of, record), record)
+    with pytest.raises(UserError, match="cannot be written"):
+        write_tuned(tmp_path / ("a" * 300), suite, rows_of(suite, facts_of, record), record)

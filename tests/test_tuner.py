@@ -1,6 +1,7 @@
 """The tuning of a suite: as many trials for every row, the same ones however it is run."""
 
 import itertools
+import shutil
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,26 @@ def test_seconds_count_a_shared_stage_once(tmp_path: Path) -> None:
     assert [one["seconds"] for one in unlabelled] == [3.0, *[2.0] * 7]  # with the clusters
 
 
+def test_seconds_outlive_the_stages(tmp_path: Path) -> None:
+    """A store that was cleared costs no trial its seconds, nor its scores."""
+    whole = record_of(tmp_path, HALVING)
+    shutil.rmtree(tmp_path / "results" / "store")
+    assert record_of(tmp_path, HALVING) == whole
+
+
+def test_a_default_of_another_kind_than_its_range_is_tried_first(tmp_path: Path) -> None:
+    """Nothing, as the ways of a task may be, is a value that no range reaches."""
+    text = (
+        "meta: reptile\ntune: {trials: 3, space: {meta/reptile: {task_ways: {low: 5, high: 9}}}}\n"
+    )
+    store = Store(tmp_path / "results")
+    records = [tuned(suite_of(tmp_path, text), store, Pretender(store)).record for _ in range(2)]
+    assert records[0] == records[1]
+    first, *others = trials_of(records[0], "none + reptile")
+    assert (first["params"], first["inside"]) == ({"meta.task_ways": None}, False)
+    assert all(5 <= one["params"]["meta.task_ways"] <= 9 for one in others)
+
+
 def test_one_process_at_a_time_tunes_a_suite(tmp_path: Path) -> None:
     """A second one is told so, and where."""
     from bench.tune import journal
@@ -293,6 +314,24 @@ def test_the_journal_is_one_that_optuna_reads(tmp_path: Path) -> None:
         assert [one.value for one in trials if one.state.name == "COMPLETE"] == [
             one["score"] for one in row["trials"] if one["state"] == "finished"
         ]
+
+
+@pytest.mark.parametrize("damage", ["a half", "no newline", "another line", "no text"])
+def test_a_damaged_journal_costs_no_trial(tmp_path: Path, damage: str) -> None:
+    """It is cut where the damage begins; the same trials are asked for again, and cached."""
+    whole = record_of(tmp_path, HYPERBAND)
+    path = record_path("small", tmp_path / "results").with_suffix(".journal")
+    written = path.read_bytes()
+    damaged = {
+        "a half": written[: len(written) // 2],
+        "no newline": written[:-1],
+        "another line": written.replace(b"\n", b"\nnone\n", 3),
+        "no text": b"\xff\0" * 50,
+    }[damage]
+    path.write_bytes(damaged)
+    for _ in range(2):
+        assert record_of(tmp_path, HYPERBAND) == whole
+    assert path.with_suffix(".damaged").read_bytes() == damaged
 
 
 def test_importances_name_what_moves_the_score(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from bench.report.gallery import Gallery
 from bench.report.results import Group, Results, read_results
 from bench.report.text import Report, write_text
 from bench.report.trials import trials_of
-from bench.report.views.tuning import best_within, where_in
+from bench.report.views.tuning import best_within, cheapest, where_in
 from bench.report.views.tuning_text import budget_table, chosen_table
 from bench.store import Store
 from tests.report.invented import (
@@ -212,6 +212,15 @@ def test_budgets_are_those_of_the_recorded_trials(synthetic: Make) -> None:
     assert table.loc[FLOOR.label, "why_not"] == "none of its plug-ins declares anything to tune"
 
 
+def test_a_row_of_which_nothing_finished_limits_no_other() -> None:
+    """Equal seconds are those of the cheapest row that has a result."""
+    found = trials_of(_plan(record([row(MAML.label, [None, None]), row(PROTONET.label, [0.5])])))
+    assert found is not None
+    lost = replace(found.rows[0], trials=())
+    assert cheapest(replace(found, rows=(lost, found.rows[1]))) == {("glyphs", 5): 10.0}
+    assert cheapest(replace(found, rows=(lost,))) == {("glyphs", 5): 0.0}
+
+
 def test_seconds_are_paid_for_whole_trials() -> None:
     """A trial that ended later than the seconds allow is not paid for; none: there is no best."""
     plan_row = trials_of(_plan(record([row(MAML.label, [0.4, 0.9])])))
@@ -248,7 +257,9 @@ def test_a_budget_cut_for_all_rows_raises_the_banner_too(synthetic: Make) -> Non
     """Where all rows have fewer trials than were asked for, it is said."""
     plan, store = tuned(synthetic, record(trials=20))
 
-    assert "20 trials a row were asked for" in report_of(plan, store).banners[0]
+    assert report_of(plan, store).banners == [
+        "Every tuned row had 6 trials, not the 20 that were asked for."
+    ]
 
 
 def test_a_budget_that_the_suite_cuts_is_told(synthetic: Make) -> None:

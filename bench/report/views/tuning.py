@@ -117,11 +117,14 @@ def by_seconds(row: TunedRow) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cheapest(trials: Trials) -> Mapping[tuple[str, int], float]:
-    """Return the seconds of the row that took the fewest, by data and ways."""
-    found: dict[tuple[str, int], list[float]] = {}
+    """Return the seconds of the row that took the fewest, by data and ways.
+
+    A row of which no trial finished is none to go by where others are: it took next to nothing.
+    """
+    found: dict[tuple[str, int], list[tuple[bool, float]]] = {}
     for row in trials.rows:
-        found.setdefault((row.data, row.ways), []).append(row.seconds)
-    return {place: min(seconds) for place, seconds in found.items()}
+        found.setdefault((row.data, row.ways), []).append((row.winner is None, row.seconds))
+    return {place: min(spent)[1] for place, spent in found.items()}
 
 
 def best_within(row: TunedRow, seconds: float) -> float | None:

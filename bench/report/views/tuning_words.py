@@ -163,7 +163,10 @@ def untuned(trials: Trials) -> list[str]:
 def banners(trials: Trials) -> list[str]:
     """Warn of unequal budgets, of trained rows without any, and of rows where no trial finished."""
     found = []
-    if uneven(trials):
+    if uneven(trials) and len({len(row.trials) for row in trials.rows}) == 1:
+        had = _trials(len(trials.rows[0].trials))
+        found.append(f"Every tuned row had {had}, not the {trials.asked} that were asked for.")
+    elif uneven(trials):
         found.append(
             f"Tuning budgets differ: {_trials(trials.asked)} a row were asked for; they had "
             f"{_numbers(trials)}. A row with more had the better chance."
