@@ -17,7 +17,7 @@ EVERY = [
     (Whole(low=0, high=5), "0 to 5", (0, 5, 2)),
     (Whole(low=1, high=100, log=True), "1 to 100, log", (1, 100, 10)),
     (OneOf(values=(1, 2.5, "three", None)), "1, 2.5, three or None", (1, 2.5, "three", None)),
-    (OneOf(values=(True, 1)), "True or 1", (True, 1)),
+    (OneOf(values=(True, False)), "True or False", (True, False)),
 ]
 
 
