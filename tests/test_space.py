@@ -57,9 +57,9 @@ def test_a_logarithmic_range_begins_above_zero() -> None:
         Reals(low=0.0, high=1.0, log=True)
 
 
-@pytest.mark.parametrize("values", [(), (1,), (1, 1), ("a", "b", "a")])
+@pytest.mark.parametrize("values", [(), (1,), (1, 1), ("a", "b", "a"), (True, 1), (1, 1.0)])
 def test_a_choice_is_among_different_values(values: tuple[Json, ...]) -> None:
-    """Of fewer than two there is nothing to choose, and none is there twice."""
+    """Of fewer than two there is nothing to choose, and none is there twice, as True and 1 are."""
     with pytest.raises(ValueError, match="a choice among"):
         OneOf(values=values)
 
