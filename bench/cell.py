@@ -138,11 +138,15 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """A stage ended without a result; the store keeps this too."""
+    """A stage ended without a result, after so many ``seconds``; the store keeps this too.
+
+    Seconds are those since its process last began; 0 where that is gone without a word.
+    """
 
     key: str
     reason: str
     traceback: str = ""
+    seconds: float = 0.0
 
 
 Event = Started | Progress | Finished | Failed

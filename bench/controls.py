@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from bench.cell import Json, digest
 from bench.suite import Budget, Choice, Combination
+from bench.suite_values import ALWAYS as ALWAYS
 from bench.variant import Variant
 
-ALWAYS = "random_init"  # the floor that every row is judged against
 LOGISTIC = {"name": "none", "head": "logistic"}
 FIXED: Mapping[str, Mapping[str, Json]] = {
     "random_init": {"meta": "none"},

@@ -190,6 +190,7 @@ class Walk:
                 "kind": spec.kind,
                 "reason": event.reason,
                 "traceback": event.traceback,
+                "seconds": event.seconds,
                 "inputs": dict(spec.inputs),
             },
         )

@@ -34,6 +34,7 @@ Control = Literal[
     "scratch_summed",
 ]
 CONTROLS: tuple[str, ...] = get_args(Control)
+ALWAYS: Control = "random_init"  # the floor that every row is judged against
 Rule = Literal["last", "pretext_val", "pseudo_val", "label_val"]
 _SNAPSHOTS = {"snapshots": 10}
 _EPISODES = {**_SNAPSHOTS, "episodes": 100, "shots": 5, "queries": 15, "steps": 5}

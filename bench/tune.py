@@ -115,7 +115,7 @@ class Study:
     def generation(self) -> range:
         """The numbers of the trials that may be asked for once all before have ended."""
         first = len(self.ended)
-        size = self.wanted if self._independent else self._tune.parallel
+        size = self.wanted if self._tune.independent else self._tune.parallel
         return range(first, min(first + size, self.wanted))
 
     def ask(self, number: int) -> tuple[dict[str, Json], bool]:
@@ -178,15 +178,10 @@ class Study:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
         return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
-    @property
-    def _independent(self) -> bool:
-        """Whether no trial depends on another."""
-        return self._tune.sampler != "tpe" and self._tune.pruner == "none"
-
     def _whole(self, count: int) -> int:
         """Return how many of so many trials belong to generations that have ended."""
         most = min(count, self.wanted)
-        rest = 0 if self._independent or most == self.wanted else most % self._tune.parallel
+        rest = 0 if self._tune.independent or most == self.wanted else most % self._tune.parallel
         return most - rest
 
     @cached_property

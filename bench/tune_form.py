@@ -38,6 +38,11 @@ class Tune:
     cluster_size: int = 60  # examples of a pseudo-class, about
     space: Mapping[str, Mapping[str, Space]] = field(default_factory=dict)
 
+    @property
+    def independent(self) -> bool:
+        """Whether no trial depends on another."""
+        return self.sampler != "tpe" and self.pruner == "none"
+
 
 def as_space(value: Json) -> Space:
     """Read ``{low, high, log}`` as a range, of whole numbers where both bounds are, or a list."""

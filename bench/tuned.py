@@ -13,6 +13,7 @@ from bench.errors import UserError, suggest
 from bench.resolution import most, seen_by
 from bench.space import Reals, Space, Whole, described, landmarks, most_points
 from bench.suite import Suite, Tune
+from bench.suite_values import ALWAYS
 from bench.variant import Variant
 
 AXES = ("pretext", "init", "tasks", "auxiliary", "meta")  # data, encoder and views are the suite's
@@ -32,10 +33,10 @@ def place_of(variant: Variant) -> Place:
 def spaces(variant: Variant, tune: Tune) -> dict[str, Space]:
     """Return what is tuned of a row: what its plug-ins declare, or the suite in their place.
 
-    A row that tests the weights of another has nothing of its own.
+    A row that tests the weights of another has nothing of its own, and the floor stays where it is.
     """
     found: dict[str, Space] = {}
-    for axis in AXES if not variant.beside else ():
+    for axis in AXES if not variant.beside and variant.control != ALWAYS else ():
         if axis in variant.plugins:
             declared = auxiliary.SPACE if axis == "auxiliary" else variant.plugins[axis].space
             own = tune.space.get(f"{axis}/{variant.names[axis]}", declared)

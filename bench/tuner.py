@@ -315,9 +315,16 @@ class _Row:
                 return
 
     def _seconds(self, stages: Mapping[str, StageSpec]) -> dict[str, float]:
-        """Return what each of some stages took, of those that ended well."""
-        return {
+        """Return what each of some stages took, the attempts that failed included."""
+        failed = {
+            key: sum(float(one.get("seconds", 0.0)) for one in self._store.failures(key))
+            for key in stages
+        }
+        done = {
             key: float(self._store.manifest(one.kind, key)["cost"]["seconds"])
             for key, one in stages.items()
             if self._store.has(one.kind, key)
+        }
+        return {
+            key: done.get(key, 0.0) + failed[key] for key in stages if key in done or failed[key]
         }

@@ -237,7 +237,8 @@ def test_a_stage_beyond_its_time_is_ended(
     executor.submit(spec)
     pid = pid_of(executor, spec.key)
     started = time.monotonic()
-    assert until(executor, is_last)[-1] == Failed(key=spec.key, reason="time-out after 3 s")
+    failed = Failed(key=spec.key, reason="time-out after 3 s", seconds=3.0)
+    assert until(executor, is_last)[-1] == failed
     assert 2 < time.monotonic() - started < 10
     assert not is_alive(pid)
 

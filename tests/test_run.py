@@ -173,6 +173,7 @@ def test_a_failure_costs_its_dependents_alone(plan: Plan, store: Store) -> None:
         "reason": "ValueError: no",
         "traceback": "where",
         "inputs": dict(AM.inputs),
+        "seconds": 0.0,
     }
     assert store.failures(AE.key) == []
     assert Failed(key=AM.key, reason="ValueError: no", traceback="where") in diary.events

@@ -102,6 +102,15 @@ def test_a_row_with_other_parameters_is_that_row_written_so(tmp_path: Path) -> N
     assert changed.identity != row(suite, "a").identity
 
 
+def test_the_floor_is_not_tuned(tmp_path: Path) -> None:
+    """Whatever a suite says of its method: it is what every row is judged against."""
+    text = "tune: {trials: 3, space: {meta/none: {head: [prototypes, neighbour]}}}\n"
+    suite = suite_of(tmp_path, ROWS + text)
+    assert suite.tune is not None
+    assert spaces(row(suite, "random_init"), suite.tune) == {}
+    assert "meta.head" in spaces(row(suite, "rotation + none"), suite.tune)
+
+
 # --- what a suite may say
 
 
@@ -339,15 +348,15 @@ def test_a_suite_is_written_with_the_budget_that_it_was_tuned_with(tmp_path: Pat
 
 
 def test_a_control_that_was_tuned_is_written_as_a_row(tmp_path: Path) -> None:
-    """No row of a suite may have a control's name: the floor's is no exception."""
-    head = "tune: {trials: 3, space: {meta/none: {head: [prototypes, neighbour]}}}\n"
-    suite = suite_of(tmp_path, ROWS + head)
+    """No row of a suite may have a control's name."""
+    text = ROWS.replace("none: random_init", "none: ssl_logistic") + "controls: [ssl_logistic]\n"
+    suite = suite_of(tmp_path, text + TUNE)
     record = record_of(suite, tmp_path / "results")
     path = tmp_path / "small.tuned.yaml"
     write_tuned(path, suite, rows_of(suite, facts_of, record), record)
     again = make_plan(read_suite(path), facts_of)
-    assert again.settings["baseline"]["none"] == "random_init, tuned"
-    assert keys(again) >= keys(make_plan(suite, facts_of, record))
+    assert again.settings["baseline"]["none"] == "ssl_logistic, tuned"
+    assert keys(again) == keys(make_plan(suite, facts_of, record))
 
 
 def test_a_suite_is_not_written_over_itself(tmp_path: Path) -> None:

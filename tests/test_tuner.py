@@ -273,6 +273,14 @@ def test_a_default_of_another_kind_than_its_range_is_tried_first(tmp_path: Path)
     assert all(5 <= one["params"]["meta.task_ways"] <= 9 for one in others)
 
 
+def test_seconds_count_attempts_that_failed(tmp_path: Path) -> None:
+    """A row whose trials diverge spends its seconds all the same."""
+    record = record_of(tmp_path, RANDOM, diverging=5e-3)
+    trials = trials_of(record, "none + protonet")
+    assert {one["seconds"] for one in trials if one["state"] == "failed"} == {0.5}
+    assert {one["seconds"] for one in trials if one["state"] == "finished"} == {2.0}
+
+
 def test_one_process_at_a_time_tunes_a_suite(tmp_path: Path) -> None:
     """A second one is told so, and where."""
     from bench.tune import journal

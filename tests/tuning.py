@@ -78,7 +78,7 @@ class Pretender(AbstractExecutor):
         self.ran.append(spec)
         started = Started(key=spec.key, step=0, total=1)
         if spec.kind in ("pretrain", "metatrain") and _rate(spec) > self._diverging:
-            return [started, Failed(key=spec.key, reason="not finite: the loss")]
+            return [started, Failed(key=spec.key, reason="not finite: the loss", seconds=0.5)]
         with self._store.writing(spec.key):
             self._store.commit(spec, self._manifest(spec), {})
         return [started, Finished(key=spec.key)]

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -33,6 +34,7 @@ def work(spec: StageSpec, orders: Orders, events: Connection, lifeline: Connecti
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     device = torch.device(orders.device)
     events.send(ALIVE)
+    began = time.monotonic()
     try:
         settle(device)
         place = Place(
@@ -44,7 +46,8 @@ def work(spec: StageSpec, orders: Orders, events: Connection, lifeline: Connecti
         perform(spec, place)
     except Exception as error:  # the method's code, not ours: an outcome
         text = traceback.format_exc()
-        events.send(Failed(key=spec.key, reason=_reason(error), traceback=text))
+        took = time.monotonic() - began
+        events.send(Failed(key=spec.key, reason=_reason(error), traceback=text, seconds=took))
     events.close()
 
 

@@ -139,7 +139,8 @@ class Local(AbstractExecutor):
         if time.monotonic() > one.deadline:
             one.process.kill()
             self._forget(one)
-            found.append(Failed(key=one.spec.key, reason=f"time-out after {self._limit:g} s"))
+            reason = f"time-out after {self._limit:g} s"
+            found.append(Failed(key=one.spec.key, reason=reason, seconds=self._limit))
         return found
 
     def _died(self, one: _Running) -> list[Event]:
