@@ -76,16 +76,11 @@ def first_trials(
 ) -> list[tuple[str, int, dict[str, StageSpec]]]:
     """Return for each row that is tuned its label, its trials, and the stages of the first."""
     assert suite.tune is not None
-    found = []
-    for one in variants:
-        if spaces(one, suite.tune):
-            stages: dict[str, StageSpec] = {}
-            for seed in suite.tune.seeds:
-                for shots in suite.shots:
-                    _, path = trial_of(one, shots, seed, suite.evaluate, suite.tune)
-                    stages |= {spec.key: spec for spec in path}
-            found.append((one.label, one.trials or suite.tune.trials, stages))
-    return found
+    return [
+        (one.label, one.trials or suite.tune.trials, dict(_rung_of(one, suite, "0").stages))
+        for one in variants
+        if spaces(one, suite.tune)
+    ]
 
 
 @dataclass(kw_only=True)
@@ -115,6 +110,21 @@ class _Rung:
     exams: Sequence[str] = ()
 
 
+def _rung_of(own: Variant, suite: Suite, trial: str) -> _Rung:
+    """Return what a row runs as a trial of this name, with each seed and number of shots."""
+    assert suite.tune is not None
+    cells: list[Cell] = []
+    stages: dict[str, StageSpec] = {}
+    exams: list[str] = []
+    for seed in suite.tune.seeds:
+        for shots in suite.shots:
+            cell, path = trial_of(own, shots, seed, suite.evaluate, suite.tune)
+            cells.append(replace(cell, trial=trial))
+            stages |= {spec.key: spec for spec in path}
+            exams.append(path[-1].key)
+    return _Rung(cells=cells, stages=stages, exams=exams)
+
+
 def _stages(rungs: Iterable[_Rung]) -> dict[str, StageSpec]:
     return {key: spec for rung in rungs for key, spec in rung.stages.items()}
 
@@ -128,6 +138,7 @@ class _Driver:
 
     def drive(self, rows: Sequence["_Row"]) -> None:
         """Run everything; an interruption is told in the tally."""
+        self._grow([rung for row in rows for rung in row.ended()])
         for listener in self._listeners:
             listener.begin(self.plan, ())
         with self.walk:
@@ -142,20 +153,20 @@ class _Driver:
 
     def _start(self, trials: Sequence[_Trial]) -> None:
         """Plan the stages of trials, and take them on."""
-        stages: dict[str, StageSpec] = {}
-        for trial in trials:
-            stages |= trial.rung.stages
-            trial.started = True
+        stages = _stages(trial.rung for trial in trials)
         seen = {spec.inputs["data"]["split"] for spec in stages.values()}
         assert seen <= SPLITS, "no trial may see the test split"
-        self.plan = replace(
-            self.plan,
-            cells=(*self.plan.cells, *(cell for trial in trials for cell in trial.rung.cells)),
-            stages={**self.plan.stages, **stages},
-        )
+        for trial in trials:
+            trial.started = True
+        self._grow([trial.rung for trial in trials])
         pending = self.walk.add(stages)
         for listener in self._listeners:
             listener.grow(self.plan, pending)
+
+    def _grow(self, rungs: Sequence[_Rung]) -> None:
+        cells = (*self.plan.cells, *(cell for rung in rungs for cell in rung.cells))
+        stages = {**self.plan.stages, **_stages(rungs)}
+        self.plan = replace(self.plan, cells=cells, stages=stages)
 
 
 class _Row:
@@ -228,16 +239,7 @@ class _Row:
         own = replace(own, budget=replace(own.budget, scale=own.budget.scale * share))
         refuse_impossible(own, self._suite)
         part = "" if share == 1 else f" at 1/{round(1 / share)}"
-        cells: list[Cell] = []
-        stages: dict[str, StageSpec] = {}
-        exams: list[str] = []
-        for seed in self._tune.seeds:
-            for shots in self._suite.shots:
-                cell, path = trial_of(own, shots, seed, self._suite.evaluate, self._tune)
-                cells.append(replace(cell, trial=f"{trial.number}{part}"))
-                stages |= {spec.key: spec for spec in path}
-                exams.append(path[-1].key)
-        return _Rung(cells=cells, stages=stages, exams=exams)
+        return _rung_of(own, self._suite, f"{trial.number}{part}")
 
     def _judge(self, trial: _Trial, tally: Tally) -> None:
         """Take the score of a rung; end the trial, or prepare its next rung."""
@@ -305,6 +307,10 @@ class _Row:
                 "inside": one.inside,
                 "exams": list(rungs[-1].exams) if rungs and one.state != "failed" else [],
             }
+
+    def ended(self) -> list[_Rung]:
+        """Return all that the trials ran that have ended."""
+        return [rung for one in self._study.ended for rung in self._rungs_of(one)]
 
     def _rungs_of(self, trial: Ended) -> Iterator[_Rung]:
         """Yield what a trial ran; of one that failed, also the rung where it did."""

@@ -99,6 +99,9 @@ def test_a_tuning_that_was_interrupted_comes_to_the_same(
         assert not record_path(suite.name, tmp_path / "parts").exists()
     assert done.record == whole
     assert len(ran) == len(set(ran))
+    assert {cell.stages["evaluate"] for cell in done.plan.cells} <= done.plan.stages.keys()
+    tested = [key for key, spec in done.plan.stages.items() if spec.kind == "evaluate"]
+    assert set(tested) == {key for key in ran if store.has("evaluate", key)}
 
 
 def test_failures_are_taken_over_as_they_were_told(tmp_path: Path) -> None:
