@@ -226,7 +226,7 @@ def plan_json(suite: Path, options: Options) -> str:
 def plan_text(suite: Path, options: Options) -> str:
     """Return a plan for people; with what a tuning costs that has not ended."""
     from bench.report.preview import plan_text, trials_text
-    from bench.tuner import first_trials
+    from bench.rungs import first_trials
 
     asked, made = read(suite, options), plan(suite, options)
     text = plan_text(made, options.store)

@@ -8,17 +8,17 @@ results/tuning/<suite>.json: a tuning as plans and reports hold it, and the plan
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 
-from bench.cell import Cell, Json, StageSpec
+from bench.cell import Json, StageSpec
 from bench.errors import UserError
 from bench.execute.protocol import AbstractExecutor
-from bench.graph import trial_of
 from bench.plan import Plan
 from bench.run import Listener, Tally, Walk
+from bench.rungs import Rung, rung_of, stages_of
 from bench.sizes import refuse_impossible
 from bench.space import described
 from bench.store import Store, write_atomic
@@ -71,18 +71,6 @@ def tune(
     return Tuning(record=record, tally=tally, plan=driver.plan)
 
 
-def first_trials(
-    suite: Suite, variants: Sequence[Variant]
-) -> list[tuple[str, int, dict[str, StageSpec]]]:
-    """Return for each row that is tuned its label, its trials, and the stages of the first."""
-    assert suite.tune is not None
-    return [
-        (one.label, one.trials or suite.tune.trials, dict(_rung_of(one, suite, "0").stages))
-        for one in variants
-        if spaces(one, suite.tune)
-    ]
-
-
 @dataclass(kw_only=True)
 class _Trial:
     """A trial that runs, and the stages of the rung that it is at; ``reason``: why it cannot."""
@@ -92,41 +80,13 @@ class _Trial:
     inside: bool
     reason: str = ""
     scores: list[float] = field(default_factory=list)  # of the rungs that it went through
-    rung: "_Rung" = field(default_factory=lambda: _Rung())
+    rung: Rung = field(default_factory=Rung)
     started: bool = False
 
     @property
     def place(self) -> tuple[int, int]:
         """Its rung, then its number: the order in which trials start and are judged."""
         return len(self.scores), self.number
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rung:
-    """What a trial runs with one share of the budget; ``exams`` are the stages that score it."""
-
-    cells: Sequence[Cell] = ()
-    stages: Mapping[str, StageSpec] = field(default_factory=dict)
-    exams: Sequence[str] = ()
-
-
-def _rung_of(own: Variant, suite: Suite, trial: str) -> _Rung:
-    """Return what a row runs as a trial of this name, with each seed and number of shots."""
-    assert suite.tune is not None
-    cells: list[Cell] = []
-    stages: dict[str, StageSpec] = {}
-    exams: list[str] = []
-    for seed in suite.tune.seeds:
-        for shots in suite.shots:
-            cell, path = trial_of(own, shots, seed, suite.evaluate, suite.tune)
-            cells.append(replace(cell, trial=trial))
-            stages |= {spec.key: spec for spec in path}
-            exams.append(path[-1].key)
-    return _Rung(cells=cells, stages=stages, exams=exams)
-
-
-def _stages(rungs: Iterable[_Rung]) -> dict[str, StageSpec]:
-    return {key: spec for rung in rungs for key, spec in rung.stages.items()}
 
 
 class _Driver:
@@ -153,7 +113,7 @@ class _Driver:
 
     def _start(self, trials: Sequence[_Trial]) -> None:
         """Plan the stages of trials, and take them on."""
-        stages = _stages(trial.rung for trial in trials)
+        stages = stages_of(trial.rung for trial in trials)
         seen = {spec.inputs["data"]["split"] for spec in stages.values()}
         assert seen <= SPLITS, "no trial may see the test split"
         for trial in trials:
@@ -163,9 +123,9 @@ class _Driver:
         for listener in self._listeners:
             listener.grow(self.plan, pending)
 
-    def _grow(self, rungs: Sequence[_Rung]) -> None:
+    def _grow(self, rungs: Sequence[Rung]) -> None:
         cells = (*self.plan.cells, *(cell for rung in rungs for cell in rung.cells))
-        stages = {**self.plan.stages, **_stages(rungs)}
+        stages = {**self.plan.stages, **stages_of(rungs)}
         self.plan = replace(self.plan, cells=cells, stages=stages)
 
 
@@ -228,7 +188,7 @@ class _Row:
             trial.reason = str(error)
         return trial
 
-    def _planned(self, trial: _Trial | Ended, rung: int) -> _Rung:
+    def _planned(self, trial: _Trial | Ended, rung: int) -> Rung:
         """Return what a trial runs at a rung.
 
         Raises:
@@ -239,7 +199,7 @@ class _Row:
         own = replace(own, budget=replace(own.budget, scale=own.budget.scale * share))
         refuse_impossible(own, self._suite)
         part = "" if share == 1 else f" at 1/{round(1 / share)}"
-        return _rung_of(own, self._suite, f"{trial.number}{part}")
+        return rung_of(own, self._suite, f"{trial.number}{part}")
 
     def _judge(self, trial: _Trial, tally: Tally) -> None:
         """Take the score of a rung; end the trial, or prepare its next rung."""
@@ -267,7 +227,7 @@ class _Row:
             scores=tuple(trial.scores),
             reason=reason,
         )
-        seconds = self._seconds(_stages(self._rungs_of(ended)))
+        seconds = self._seconds(stages_of(self._rungs_of(ended)))
         self._study.end(replace(ended, seconds=seconds))
 
     def to_json(self) -> dict[str, Json]:
@@ -293,7 +253,7 @@ class _Row:
         counted: set[str] = set()
         for one in self._study.ended:
             rungs = list(self._rungs_of(one))
-            spent = one.seconds or self._seconds(_stages(rungs))
+            spent = one.seconds or self._seconds(stages_of(rungs))
             new = [seconds for key, seconds in spent.items() if key not in counted]
             counted.update(spent)
             yield {
@@ -308,11 +268,11 @@ class _Row:
                 "exams": list(rungs[-1].exams) if rungs and one.state != "failed" else [],
             }
 
-    def ended(self) -> list[_Rung]:
+    def ended(self) -> list[Rung]:
         """Return all that the trials ran that have ended."""
         return [rung for one in self._study.ended for rung in self._rungs_of(one)]
 
-    def _rungs_of(self, trial: Ended) -> Iterator[_Rung]:
+    def _rungs_of(self, trial: Ended) -> Iterator[Rung]:
         """Yield what a trial ran; of one that failed, also the rung where it did."""
         for rung in range(len(trial.scores) + (trial.state == "failed")):
             try:
