@@ -156,6 +156,37 @@ def test_what_the_readme_says_was_answered_stands_in_its_reports() -> None:
         assert words.format(*(f"{100 * cells[label, shots]:.1f}" for shots in (1, 5))) in readme
 
 
+def test_what_the_readme_says_tuning_bought_stands_in_its_reports() -> None:
+    """Gains of the rows, the order before and after, and what the check of tuning found."""
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    name = "tuning-bought-glyphs-5way-1shot.csv"
+    found = pd.read_csv(ROOT / "reports/tuned_glyphs" / name).set_index("variant")
+    gains = (
+        found[["reference_difference", "reference_difference_low", "reference_difference_high"]]
+        .mul(100)
+        .round(1)
+    )
+    for label, words in (
+        ("none + maml", "MAML {} [{}, {}]"),
+        ("simclr + none", "SimCLR without a label {} [{}, {}]"),
+        ("none + protonet", "ProtoNet {} [{}, {}]"),
+        ("simclr + protonet", "SimCLR before ProtoNet {} [{}, {}]"),
+    ):
+        assert words.format(*gains.loc[label]) in readme
+    order = [list(found[mean].sort_values().index) for mean in ("default", "tuned")]
+    assert order[0] == order[1]
+    rows = pd.read_csv(ROOT / "reports/tuned_glyphs/accuracy-glyphs-5way-1shot.csv")
+    both = rows.set_index("variant").loc["simclr + protonet"].filter(like="baseline_")
+    low, high = both[["baseline_difference_low", "baseline_difference_high"]].mul(100).round(1)
+    default = found["default"].mul(100).round(1)
+    before = default["simclr + protonet"] - default["none + protonet"]
+    tuned = f"{100 * both['baseline_difference']:.1f} [{low}, {high}]"
+    assert f"is worth {tuned} where both are tuned and {before:.1f} where neither is" in readme
+    check = pd.read_csv(ROOT / "reports/tuned_check" / name).set_index("variant")
+    assert check["kept_default"].to_dict() == {"rate too small": False, "good default": True}
+    assert check.loc["rate too small", "reference_verdict"] == "better"
+
+
 def test_every_plug_in_is_in_the_docs() -> None:
     """A method that a suite can name stands in the page on suites or on data."""
     from bench.catalogue import KINDS, entries
