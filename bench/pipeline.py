@@ -79,6 +79,7 @@ def run(suite: Path, options: Options) -> Outcome:
     made = make_plan(asked, facts_of)
     options.store.prepare()  # not before: a suite with a mistake leaves nothing behind
     _make_report_folder(made, options)  # now, not when all has run
+    tuning = None
     if asked.tune:
         tuning = _tune(asked, rows_of(asked, facts_of).variants, options)
         if tuning.record is None:
@@ -87,6 +88,7 @@ def run(suite: Path, options: Options) -> Outcome:
         executor = options.executor()
     _save(made, options)
     tally = walk(made, options.store, executor, options.listeners(), retry=options.retry)
+    tally.aside += tuning.tally.aside if tuning else []
     return Outcome(plan=made, tally=tally, report=_write(made, options))
 
 

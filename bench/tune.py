@@ -47,12 +47,10 @@ TPE: dict[str, Json] = {  # every argument that Optuna's versions differ in, and
     "group": False,
     "constant_liar": True,
 }
-HALVING: dict[str, Json] = {
-    "min_resource": 1,
-    "reduction_factor": REDUCTION,
-    "min_early_stopping_rate": 0,
-}
 MOST = REDUCTION ** (RUNGS - 1)
+HALVING: dict[str, Json] = dict(
+    min_resource=1, reduction_factor=REDUCTION, min_early_stopping_rate=0
+)
 HYPERBAND: dict[str, Json] = dict(min_resource=1, max_resource=MOST, reduction_factor=REDUCTION)
 KEPT = ("scores", "reason", "inside", "seconds")  # of a trial, beside what Optuna knows of it
 LEAST_FOR_IMPORTANCES = 4  # finished trials
@@ -108,7 +106,9 @@ class Study:
         self.ended: list[Ended] = []
         if retry:
             self._forget_failures()
-        for one in self._journal.trials[: self._whole(len(self._journal.trials))]:
+        known = self._journal.trials
+        self._kept = len(known)
+        for one in known[: self._whole(len(known))]:
             self._restore(one)
 
     @property
@@ -139,9 +139,10 @@ class Study:
 
         The first is not: nothing came before it.
         """
-        if not self._distributions or self._study.trials[number].state.is_finished():
+        known = self._known(number)
+        if known.state.is_finished():
             return False  # the first, outside the space: the study knows nothing of it
-        trial = optuna.Trial(self._study, self._study.trials[number]._trial_id)
+        trial = optuna.Trial(self._study, known._trial_id)
         trial.report(scores[-1], REDUCTION ** (len(scores) - 1))
         return trial.should_prune()
 
@@ -155,9 +156,10 @@ class Study:
         elif one.inside:
             self._study.tell(one.number, state=TrialState.PRUNED)
         self.ended = sorted([*self.ended, one], key=lambda each: each.number)
-        for each in self.ended[len(self._journal.trials) :]:
-            if each.number == len(self._journal.trials):
+        for each in self.ended[self._kept :]:
+            if each.number == self._kept:
                 self._journal.add_trial(self._frozen(each))
+                self._kept += 1
 
     def importances(self) -> dict[str, float] | None:
         """Return each parameter's share of the scores' variance, by fANOVA; None of too few."""
@@ -178,6 +180,9 @@ class Study:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
         return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
+    def _known(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
     def _whole(self, count: int) -> int:
         """Return how many of so many trials belong to generations that have ended."""
         most = min(count, self.wanted)
@@ -195,7 +200,7 @@ class Study:
 
     def _frozen(self, one: Ended) -> FrozenTrial:
         """Return a trial as the journal holds it."""
-        known, state = self._study.trials[one.number], STATES[one.state]
+        known, state = self._known(one.number), STATES[one.state]
         return create_trial(
             state=state,
             value=one.scores[-1] if state is TrialState.COMPLETE else None,
