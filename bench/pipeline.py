@@ -15,9 +15,9 @@ from bench.plan import Plan, make_plan
 from bench.rows import rows_of
 from bench.run import Tally
 from bench.run import run as walk
+from bench.rungs import first_trials, found_before
 from bench.store import Store, write_atomic
 from bench.suite import Suite, read_suite, schema, with_options
-from bench.tuned import found_before
 from bench.variant import Variant
 
 if TYPE_CHECKING:
@@ -228,7 +228,6 @@ def plan_json(suite: Path, options: Options) -> str:
 def plan_text(suite: Path, options: Options) -> str:
     """Return a plan for people; with what a tuning costs that has not ended."""
     from bench.report.preview import plan_text, trials_text
-    from bench.rungs import first_trials
 
     asked, made = read(suite, options), plan(suite, options)
     text = plan_text(made, options.store)

@@ -38,7 +38,7 @@ from bench.store import cut_damage
 from bench.suite import Tune
 
 Journal = optuna.storages.BaseStorage
-REDUCTION = 3  # of the budget from rung to rung, and of the trials: eta, arXiv:1603.06560, 3.6
+ETA = 3  # of the budget from rung to rung, and of the trials; arXiv:1603.06560, 3.6
 RUNGS = 3  # where a pruner is asked
 TPE: dict[str, Json] = {  # every argument that Optuna's versions differ in, and those that matter
     "n_startup_trials": 10,  # random, before TPE's first of its own
@@ -47,11 +47,9 @@ TPE: dict[str, Json] = {  # every argument that Optuna's versions differ in, and
     "group": False,
     "constant_liar": True,
 }
-MOST = REDUCTION ** (RUNGS - 1)
-HALVING: dict[str, Json] = dict(
-    min_resource=1, reduction_factor=REDUCTION, min_early_stopping_rate=0
-)
-HYPERBAND: dict[str, Json] = dict(min_resource=1, max_resource=MOST, reduction_factor=REDUCTION)
+MOST = ETA ** (RUNGS - 1)
+HALVING: dict[str, Json] = dict(min_resource=1, reduction_factor=ETA, min_early_stopping_rate=0)
+HYPERBAND: dict[str, Json] = dict(min_resource=1, max_resource=MOST, reduction_factor=ETA)
 KEPT = ("scores", "reason", "inside", "seconds")  # of a trial, beside what Optuna knows of it
 LEAST_FOR_IMPORTANCES = 4  # finished trials
 State = Literal["finished", "pruned", "failed"]
@@ -84,6 +82,7 @@ class Study:
     def __init__(
         self,
         name: str,
+        kept_as: str,
         space: Mapping[str, Space],
         default: Mapping[str, Json],
         tune: Tune,
@@ -94,14 +93,15 @@ class Study:
     ) -> None:
         """Take over what an earlier run has come to, whole generations alone.
 
+        Of ``name`` all draws are made, under ``kept_as`` the journal keeps what they came to.
         ``retry``: forget trials from the first that failed on; what follows may depend on it.
         """
         self._name, self._space, self._default, self._tune = name, space, default, tune
-        self._journal, self._storage = _opened(name, journal), journal
+        self._kept_as, self._storage = kept_as, journal
+        self._journal = _opened(kept_as, journal)
         self._distributions = {key: _distribution(one) for key, one in space.items()}
-        self._study = optuna.create_study(
-            study_name=name, direction="maximize", pruner=_pruner(tune)
-        )
+        pruner = _pruner(tune)
+        self._study = optuna.create_study(study_name=name, direction="maximize", pruner=pruner)
         self.wanted = min(asked, 1 + len(self._grid)) if tune.sampler == "grid" else asked
         self.ended: list[Ended] = []
         if retry:
@@ -143,7 +143,7 @@ class Study:
         if known.state.is_finished():
             return False  # the first, outside the space: the study knows nothing of it
         trial = optuna.Trial(self._study, known._trial_id)
-        trial.report(scores[-1], REDUCTION ** (len(scores) - 1))
+        trial.report(scores[-1], ETA ** (len(scores) - 1))
         return trial.should_prune()
 
     def end(self, one: Ended) -> None:
@@ -236,8 +236,8 @@ class Study:
         known = self._journal.trials
         kept = list(itertools.takewhile(lambda one: one.state is not TrialState.FAIL, known))
         if len(kept) < len(known):
-            optuna.delete_study(study_name=self._name, storage=self._storage)
-            self._journal = _opened(self._name, self._storage)
+            optuna.delete_study(study_name=self._kept_as, storage=self._storage)
+            self._journal = _opened(self._kept_as, self._storage)
             self._journal.add_trials(kept)
 
 

@@ -1,6 +1,5 @@
 """What is tuned of a row, by what its trials are scored, and the row with other parameters."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from math import prod
@@ -164,7 +163,7 @@ def _refuse_score(variant: Variant, suite: Suite, tune: Tune) -> None:
 
 
 def study_of(variant: Variant, suite: Suite) -> str:
-    """Hash all that decides the trials of a row but their number."""
+    """Hash all that decides what is tried of a row, but the number of trials."""
     assert suite.tune is not None
     settings = asdict(replace(suite.tune, space={}))
     del settings["trials"]
@@ -230,38 +229,6 @@ def winners(record: Json) -> dict[Place, Params | None]:
         else row["trials"][row["winner"]]["params"]
         for row in record["rows"]
     }
-
-
-def is_whole(record: Json, suite: Suite, variants: Sequence[Variant]) -> bool:
-    """Whether a tuning is of these very rows, and has all their trials."""
-    assert suite.tune is not None
-    tune = suite.tune
-    wanted = {place_of(one): one for one in variants if spaces(one, tune)}
-    found = {(row["variant"], row["data"], row["ways"]): row for row in record["rows"]}
-    return wanted.keys() == found.keys() and all(
-        row["study"] == study_of(wanted[place], suite)
-        and row["asked"] == (wanted[place].trials or tune.trials)
-        for place, row in found.items()
-    )
-
-
-def found_before(suite: Suite, variants: Sequence[Variant], results: Path) -> Json:
-    """Return what these rows' tuning has found; None where it has not ended, or was of others.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    path = record_path(suite.name, results)
-    if not path.is_file():
-        return None
-    try:
-        record = json.loads(path.read_bytes())
-        winners(record)
-        return record if is_whole(record, suite, variants) else None
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        found = f"this tuning cannot be read ({type(error).__name__})"
-        works = f"Write it again: `bench tune {suite.file}`, which runs no trial twice."
-        raise UserError(str(path), found, works) from error
 
 
 def after_tuning(

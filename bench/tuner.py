@@ -18,12 +18,12 @@ from bench.errors import UserError
 from bench.execute.protocol import AbstractExecutor
 from bench.plan import Plan
 from bench.run import Listener, Tally, Walk
-from bench.rungs import Rung, rung_of, stages_of
+from bench.rungs import Rung, kept_as, rung_of, stages_of
 from bench.sizes import refuse_impossible
 from bench.space import described
 from bench.store import Store, write_atomic
 from bench.suite import Suite
-from bench.tune import REDUCTION, RUNGS, Ended, Journal, State, Study, arguments, journal
+from bench.tune import ETA, RUNGS, Ended, Journal, State, Study, arguments, journal
 from bench.tuned import params_of, record_of, record_path, spaces, study_of, with_params
 from bench.variant import Variant
 
@@ -144,11 +144,12 @@ class _Row:
         assert suite.tune is not None
         self._variant, self._suite, self._tune, self._store = variant, suite, suite.tune, store
         self._space = spaces(variant, suite.tune)
-        self._id = study_of(variant, suite)
+        self._id, name = kept_as(variant, suite), _named(variant)
         self._asked = variant.trials or suite.tune.trials
         self._active: list[_Trial] = []
         self._study = Study(
-            f"{variant.label} ({variant.names['data']}, {variant.ways}-way) {self._id}",
+            f"{name} {study_of(variant, suite)}",
+            f"{name} {self._id}",
             self._space,
             params_of(variant, list(self._space)),
             suite.tune,
@@ -162,7 +163,7 @@ class _Row:
         """The shares of the budget at the rungs; one where nothing is pruned, or trained."""
         if self._tune.pruner == "none" or not self._variant.phases:
             return (1.0,)
-        return tuple(1 / REDUCTION ** (RUNGS - 1 - rung) for rung in range(RUNGS))
+        return tuple(1 / ETA ** (RUNGS - 1 - rung) for rung in range(RUNGS))
 
     def advance(self, walk: Walk) -> list[_Trial]:
         """Judge what has ended, in order; return the trials whose next stages are to start."""
@@ -294,3 +295,7 @@ class _Row:
         return {
             key: done.get(key, 0.0) + failed[key] for key in stages if key in done or failed[key]
         }
+
+
+def _named(variant: Variant) -> str:
+    return f"{variant.label} ({variant.names['data']}, {variant.ways}-way)"

@@ -8,10 +8,11 @@ from bench.cell import Json
 from bench.errors import UserError
 from bench.plan import Plan, make_plan
 from bench.rows import rows_of
+from bench.rungs import found_before, is_whole
 from bench.space import Reals, Whole
 from bench.store import Store
 from bench.suite import Suite, read_suite, with_options
-from bench.tuned import found_before, is_whole, params_of, record_path, spaces, with_params
+from bench.tuned import params_of, record_path, spaces, with_params
 from bench.variant import Variant
 from bench.written import write_tuned
 from tests.tuning import HEAD, ROWS, Pretender, facts_of, suite_of, tuned

@@ -2,15 +2,21 @@
 
 import itertools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.cell import Json
+from bench.contract import AbstractData
+from bench.dataset import Facts
 from bench.errors import UserError
+from bench.rows import rows_of
+from bench.rungs import is_whole
 from bench.store import Store
 from bench.tuned import record_path
-from tests.tuning import ROWS, Pretender, suite_of, tuned
+from bench.tuner import tune
+from tests.tuning import ROWS, Pretender, facts_of, suite_of, tuned
 
 TPE = "tune: {trials: 12}\n"
 HALVING = "tune: {trials: 12, sampler: random, pruner: halving}\n"
@@ -235,6 +241,23 @@ def test_more_trials_go_on_from_those_that_are_there(tmp_path: Path) -> None:
         assert new["trials"][:3] == old["trials"]
         assert len(new["trials"]) == 5
     assert len([spec for spec in executor.ran if spec.kind == "evaluate"]) == 3 * 2
+
+
+def test_other_data_make_other_trials(tmp_path: Path) -> None:
+    """Where a set has changed, no score of the one before is taken for its own."""
+    store = Store(tmp_path / "results")
+    suite = suite_of(tmp_path, ROWS + TPE)
+    old = tuned(suite, store, Pretender(store)).record
+
+    def changed(name: str, source: AbstractData) -> Facts:
+        return replace(facts_of(name, source), digest="1" * 64)
+
+    executor = Pretender(store)
+    variants = rows_of(suite, changed).variants
+    new = tune(suite, variants, store, executor, []).record
+    assert len([spec for spec in executor.ran if spec.kind == "evaluate"]) == 3 * 12
+    assert not is_whole(old, suite, variants)
+    assert is_whole(new, suite, variants)
 
 
 def test_a_row_may_have_trials_of_its_own_number(tmp_path: Path) -> None:
