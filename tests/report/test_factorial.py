@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.cell import Json
 from bench.report.comparison import Block, blocks
 from bench.report.results import read_results
 from bench.report.views.factorial import (
@@ -20,6 +21,7 @@ from bench.report.views.factorial_text import effects_table, sentences
 from bench.statistics.interval import crossed_interval
 from bench.statistics.verdict import holm
 from tests.report.conftest import Bench, Method
+from tests.report.invented import record, trial
 
 Make = Callable[..., Bench]
 GRID = tuple(
@@ -145,6 +147,32 @@ def test_levels_of_one_name_are_told_apart(synthetic: Make) -> None:
     found = of(synthetic(methods=(*GRID[:3], *cold, *hot)))
 
     assert found.starts == ("none", "simclr (temperature=0.1)", "simclr (temperature=1.0)")
+
+
+def test_rows_that_were_tuned_are_levels_of_what_the_suite_compares(synthetic: Make) -> None:
+    """A pretext that tuning gave another temperature in each row is one level, not three."""
+    rows = tuple(
+        replace(one, params={"pretext.temperature": 0.1 * (number + 1)})
+        for number, one in enumerate(GRID[3:])
+    )
+    space = {"pretext.temperature": {"low": 0.1, "high": 1.0, "log": False}}
+    tried: list[Json] = [
+        {
+            "variant": one.label,
+            **{"data": "glyphs", "ways": 5, "score": "label_val", "asked": 2, "space": space},
+            "trials": [trial(0, {"pretext.temperature": 0.5}, 0.5), trial(1, one.params, 0.6)],
+            **{"winner": 1, "importances": None},
+        }
+        for one in rows
+    ]
+    plan, store = synthetic(methods=(*GRID[:3], *rows)).build()
+    tuned = replace(plan, settings={**plan.settings, "tuning": record(tried)})
+    block = blocks(read_results(plan, store))[0]
+    found, plain = factorial(block, tuned), of(synthetic(methods=GRID))
+
+    assert factorial(block, plan) is None
+    assert found is not None
+    assert (found.starts, found.learnings) == (plain.starts, plain.learnings)
 
 
 def test_the_answer_and_the_table_tell_the_effects(synthetic: Make) -> None:

@@ -7,7 +7,7 @@ the crossed interval of that contrast.
 Shapes: G starts, H ways of meta-learning, S seeds, E episodes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -18,6 +18,7 @@ from bench.plan import Plan
 from bench.report.audit.finding import failed
 from bench.report.comparison import Block, Comparison, judge
 from bench.report.results import Group
+from bench.report.trials import trials_of
 from bench.statistics.contrast import departure, interaction, main_effect
 from bench.statistics.interval import Interval, crossed_interval
 from bench.statistics.verdict import holm
@@ -79,12 +80,14 @@ def factorial(block: Block, plan: Plan) -> Factorial | None:
     order = {cell.variant: place for place, cell in reversed(list(enumerate(plan.cells)))}
     groups = [row.group for row in block.rows]
     groups.sort(key=lambda group: order[group.variant])
-    grid = _grid(groups, LEARNING) or _grid(groups, tuple(n for n in LEARNING if n != SPENT))
+    asked = {group.variant: _asked(group.first, plan) for group in groups}
+    spent = tuple(name for name in LEARNING if name != SPENT)
+    grid = _grid(groups, asked, LEARNING) or _grid(groups, asked, spent)
     if grid is None:
         return None
-    starts = _names([row[0].first for row in grid], [_start_name], START_SET)
+    starts = _names([asked[row[0].variant] for row in grid], [_start_name], START_SET)
     ways = [_learning_name, _on_tasks, _beside]
-    learnings = _names([group.first for group in grid[0]], ways, LEARNING_SET)
+    learnings = _names([asked[group.variant] for group in grid[0]], ways, LEARNING_SET)
     named = Factorial(
         block=block,
         starts=tuple(starts),
@@ -97,7 +100,20 @@ def factorial(block: Block, plan: Plan) -> Factorial | None:
     return _with_effects(named, grid, float(plan.settings["margin"]))
 
 
-def _grid(groups: Sequence[Group], learning_by: tuple[str, ...]) -> list[list[Group]] | None:
+def _asked(cell: Cell, plan: Plan) -> Cell:
+    """Return a cell with the parameters that the suite gives its row, where tuning found others.
+
+    Levels are what a suite compares; each row of one has the parameters of its own tuning.
+    """
+    trials = trials_of(plan)
+    tuned = trials.of(cell.variant, cell.data, cell.ways) if trials else None
+    default = tuned.default if tuned else None
+    return replace(cell, params={**cell.params, **default.params}) if default else cell
+
+
+def _grid(
+    groups: Sequence[Group], asked: Mapping[str, Cell], learning_by: tuple[str, ...]
+) -> list[list[Group]] | None:
     """Return rows as [G][H]: of all complete grids of starts and ways of learning the largest.
 
     Candidates are the ways of learning that two starts share, and the starts that have them all.
@@ -105,7 +121,8 @@ def _grid(groups: Sequence[Group], learning_by: tuple[str, ...]) -> list[list[Gr
     """
     placed: dict[str, dict[str, Group]] = {}
     for group in groups:
-        start, learning = _level(group.first, START), _level(group.first, learning_by)
+        cell = asked[group.variant]
+        start, learning = _level(cell, START), _level(cell, learning_by)
         placed.setdefault(start, {}).setdefault(learning, group)
     best: list[list[Group]] = []
     for one, other in combinations(placed.values(), 2):
