@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from bench.cell import Json, digest
 from bench.suite import Budget, Choice, Combination
-from bench.suite_values import ALWAYS as ALWAYS
 from bench.variant import Variant
 
 LOGISTIC = {"name": "none", "head": "logistic"}

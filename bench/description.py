@@ -5,6 +5,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -218,11 +219,9 @@ def _tuned(stated: ast.stmt, module: _Module) -> Iterator[tuple[str, Tuned]]:
 def _bounds(value: ast.expr) -> str:
     """Return ``Reals(low=1, high=2)`` in words, anything else as it is written."""
     if isinstance(value, ast.Call) and (kind := SPACES.get(ast.unparse(value.func))):
-        try:
+        with suppress(TypeError, ValueError):  # computed, or no bounds: for the conformance suite
             given = {str(one.arg): ast.literal_eval(one.value) for one in value.keywords}
             return space.in_words(space.described(kind(**given)))
-        except (TypeError, ValueError):  # computed, or no bounds: for the conformance suite
-            pass
     return ast.unparse(value)
 
 

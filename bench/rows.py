@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from bench.baseline import choose_baselines
 from bench.cell import Json, digest
-from bench.controls import ALWAYS, NEEDS, combinations_of
+from bench.controls import NEEDS, combinations_of
 from bench.errors import UserError, suggest
 from bench.inductive import with_inductive
 from bench.naming import label_all
@@ -14,6 +14,7 @@ from bench.new_tasks import ALL_ALIKE, tested_alike
 from bench.resolution import FactsOf, resolve
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
+from bench.suite_values import ALWAYS
 from bench.tuned import Place, after_tuning, place_of, refuse_spaces, scored
 from bench.variant import Variant
 

@@ -223,7 +223,7 @@ class Study:
             state=states[one.state],
             scores=tuple(one.user_attrs["scores"]),
             reason=one.user_attrs["reason"],
-            seconds=one.user_attrs.get("seconds", {}),
+            seconds=one.user_attrs["seconds"],
         )
         self.ended.append(ended)
         if not ended.inside:

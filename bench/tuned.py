@@ -34,13 +34,14 @@ def spaces(variant: Variant, tune: Tune) -> dict[str, Space]:
 
     A row that tests the weights of another has nothing of its own, and the floor stays where it is.
     """
+    if variant.beside or variant.control == ALWAYS:
+        return {}
     found: dict[str, Space] = {}
-    for axis in AXES if not variant.beside and variant.control != ALWAYS else ():
-        if axis in variant.plugins:
-            declared = auxiliary.SPACE if axis == "auxiliary" else variant.plugins[axis].space
-            own = tune.space.get(f"{axis}/{variant.names[axis]}", declared)
-            for name, space in own.items():
-                found[f"{axis}.{name}"] = _fitting(space, _values(variant, axis).get(name))
+    for axis in (one for one in AXES if one in variant.plugins):
+        declared = auxiliary.SPACE if axis == "auxiliary" else variant.plugins[axis].space
+        own = tune.space.get(f"{axis}/{variant.names[axis]}", declared)
+        for name, space in own.items():
+            found[f"{axis}.{name}"] = _fitting(space, _values(variant, axis).get(name))
     return found
 
 

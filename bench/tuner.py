@@ -254,9 +254,8 @@ class _Row:
         counted: set[str] = set()
         for one in self._study.ended:
             rungs = list(self._rungs_of(one))
-            spent = one.seconds or self._seconds(stages_of(rungs))
-            new = [seconds for key, seconds in spent.items() if key not in counted]
-            counted.update(spent)
+            new = [seconds for key, seconds in one.seconds.items() if key not in counted]
+            counted.update(one.seconds)
             yield {
                 "number": one.number,
                 "params": dict(one.params),

@@ -13,12 +13,10 @@ from bench.errors import UserError
 from bench.rows import Rows
 from bench.store import write_atomic
 from bench.suite import LAST, Suite
-from bench.suite_values import CONTROLS
+from bench.suite_values import ALWAYS, CONTROLS
 from bench.variant import Variant
 
-PLAIN = re.compile(
-    r"[A-Za-z_][A-Za-z0-9_.-]*"
-)  # a word that YAML takes for one, with these left out
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # but for these, a word to YAML:
 SPECIAL = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
 AXES = ("data", "encoder", "pretext", "init", "tasks", "auxiliary", "meta", "augment")
 
@@ -61,7 +59,7 @@ def _lines(suite: Suite, rows: Rows, record: Json) -> Iterator[str]:
     yield f"evaluate: {_flow({key: own[key] for key in ('episodes', 'queries', 'test_steps')})}"
     yield f"margin: {suite.margin!r}"
     yield f"baseline: {_flow({of: _label(name, tuned) for of, name in rows.baseline.items()})}"
-    if controls := [name for name in left if name != "random_init"]:
+    if controls := [name for name in left if name != ALWAYS]:
         yield f"controls: {_flow(controls)}"
     if written:
         yield "variants:"

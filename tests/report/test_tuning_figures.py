@@ -11,6 +11,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from bench.cell import Json
 from bench.report.analysis import analyse
 from bench.report.figures.style import Picture
 from bench.report.figures.tuning import tuning_figures
@@ -40,9 +41,9 @@ def at_k(line: Line2D) -> np.ndarray:
     return np.asarray(line.get_xdata(), float)
 
 
-def draw(make: Make, **how: object) -> None:
+def draw(make: Make, **how: Json) -> None:
     """Draw the figures of an invented tuning."""
-    results = read_results(*tuned(make, record(**how)))  # type: ignore[arg-type]
+    results = read_results(*tuned(make, record(**how)))
     found = analyse(results).tuning
     assert found is not None
     tuning_figures(results, found)
