@@ -14,6 +14,7 @@ from bench.errors import UserError
 from bench.rows import rows_of
 from bench.rungs import is_whole
 from bench.store import Store
+from bench.suite import with_options
 from bench.tuned import record_path
 from bench.tuner import tune
 from tests.tuning import ROWS, Pretender, facts_of, suite_of, tuned
@@ -241,6 +242,17 @@ def test_more_trials_go_on_from_those_that_are_there(tmp_path: Path) -> None:
         assert new["trials"][:3] == old["trials"]
         assert len(new["trials"]) == 5
     assert len([spec for spec in executor.ran if spec.kind == "evaluate"]) == 3 * 2
+
+
+def test_other_seeds_of_the_report_ask_for_the_same_trials(tmp_path: Path) -> None:
+    """A suite with more seeds has another name, and runs no trial again."""
+    store = Store(tmp_path / "results")
+    suite = suite_of(tmp_path, ROWS + TPE)
+    first = tuned(suite, store, Pretender(store)).record
+    executor = Pretender(store)
+    again = tuned(with_options(suite, seeds=5), store, executor).record
+    assert executor.ran == []
+    assert again == first
 
 
 def test_other_data_make_other_trials(tmp_path: Path) -> None:
