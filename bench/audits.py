@@ -68,7 +68,7 @@ def audits_of_data(variants: Sequence[Variant]) -> list[tuple[Audit, StageSpec]]
 
     found: dict[str, tuple[Audit, StageSpec]] = {}
     for one in variants:
-        name, source = one.names["data"], one.plugins["data"]
+        name, source = one.data, one.plugins["data"]
         assert isinstance(source, AbstractData)
         found[name] = audit_of_data(name, one.facts.digest, source.known_duplicates)
     return list(found.values())

@@ -1,7 +1,7 @@
 """The auxiliary axis: a pretext's loss beside that of meta-training, as suites and keys have it.
 
 Gidaris et al. (2019), arXiv:1906.05186, equation 4: L_few(theta, phi) + a L_self(theta, psi), on
-the images of the same step; Su et al. (2020), arXiv:1910.03560, likewise, with weights 1 - a and
+the examples of the same step; Su et al. (2020), arXiv:1910.03560, likewise, with weights 1 - a and
 a. The encoder theta is one, the heads phi and psi are two.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "arXiv:1906.05186"
 OF_THE_STEP = {  # what a pretext has beside its loss, and whose it is here
-    "batch_size": "its images are those of the step's tasks",
+    "batch_size": "its examples are those of the step's tasks",
     "rate": "the meta-algorithm's optimizer takes the step",
 }
 SPACE: Mapping[str, Space] = {  # what tuning may change: the pretext's rate has no meaning here
@@ -41,7 +41,7 @@ def build_auxiliary(choice: Choice) -> "AbstractPlugin":
     made = build("pretext", choice.name, params, choice.where)
     if getattr(made, "validates", None):
         found = f"an auxiliary {choice.name} that learns from validation episodes"
-        raise UserError(choice.where, found, "Use a pretext that trains on its images alone.")
+        raise UserError(choice.where, found, "Use a pretext that trains on its examples alone.")
     return made
 
 

@@ -1,4 +1,4 @@
-"""What a budget buys: steps, and the images that these pass forward."""
+"""What a budget buys: steps, and the examples that these pass forward."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -14,12 +14,12 @@ LEAST_STEPS = 2  # of a training, however small the scale
 CEILING = 1e-9  # 100 x 0.29 is 29 steps, not 28
 
 
-def steps_for(images: int, scale: float, passed: Callable[[int], int]) -> int:
-    """Return the most steps that pass at most ``scale`` x ``images`` images.
+def steps_for(examples: int, scale: float, passed: Callable[[int], int]) -> int:
+    """Return the most steps that pass at most ``scale`` x ``examples`` examples.
 
     ``passed`` says how many the first steps pass, each at least one.
     """
-    allowed = images * scale + CEILING * passed(1)
+    allowed = examples * scale + CEILING * passed(1)
     return bisect_right(range(1, int(allowed) + 1), allowed, key=passed)
 
 
@@ -44,7 +44,7 @@ class Pretraining:
     def candidates(self) -> tuple["Pretraining", ...]:
         """What a search tries, each with its share; none where none is done.
 
-        What the episodes pass that choose among them comes off the shares of a budget of images.
+        What the episodes pass that choose among them comes off the shares of a budget of examples.
         """
         from torch import Generator
 
@@ -53,19 +53,19 @@ class Pretraining:
         if not isinstance(self.objective, AbstractSearch):
             return ()
         choices = self.objective.choices(Generator())  # what is drawn decides no cost
-        scale, images = self.budget.scale, self.budget.pretrain_images
-        if images is None:
+        scale, examples = self.budget.scale, self.budget.pretrain_examples
+        if examples is None:
             assert self.budget.pretrain_steps is not None
             steps = int(self.budget.pretrain_steps * scale + CEILING) // len(choices)
             share = replace(self.budget, pretrain_steps=steps, scale=1.0)
         else:
-            left = round(images * scale) - self._chosen_by(len(choices))
-            share = replace(self.budget, pretrain_images=max(0, left // len(choices)), scale=1.0)
+            left = round(examples * scale) - self._chosen_by(len(choices))
+            share = replace(self.budget, pretrain_examples=max(0, left // len(choices)), scale=1.0)
         return tuple(replace(self, objective=one, budget=share) for one in choices)
 
     @property
     def batch_size(self) -> int:
-        """The images of a step, before any view; of a search, the largest among its candidates."""
+        """The examples of a step, before any view; of a search, the largest among its candidates."""
         from bench.contract import AbstractInit, AbstractPretext
 
         if self.candidates:
@@ -78,11 +78,11 @@ class Pretraining:
         """The whole steps that the budget buys, maybe too few; of a search, a candidate's."""
         if self.candidates:
             return min(one.bought for one in self.candidates)
-        steps, images = self.budget.pretrain_steps, self.budget.pretrain_images
+        steps, examples = self.budget.pretrain_steps, self.budget.pretrain_examples
         if steps is not None:
             return int(steps * self.budget.scale + CEILING)
-        assert images is not None
-        return steps_for(images, self.budget.scale, self._passed)
+        assert examples is not None
+        return steps_for(examples, self.budget.scale, self._passed)
 
     @property
     def steps(self) -> int:
@@ -108,7 +108,7 @@ class Pretraining:
         return self.objective.examples(steps) + self._clustered
 
     def _chosen_by(self, choices: int) -> int:
-        """Return the images that the episodes of a search pass, and what their classes cost."""
+        """Return the examples that the episodes of a search pass, and what their classes cost."""
         from bench.contract import AbstractSearch
 
         search = self.objective
@@ -117,5 +117,5 @@ class Pretraining:
 
     @property
     def _clustered(self) -> int:
-        """The images whose features are clustered for validation episodes."""
+        """The examples whose features are clustered for validation episodes."""
         return self.held_out if self.validates and self.validates.classes == "clusters" else 0

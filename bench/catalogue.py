@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bench.contract import AbstractPlugin
 
-KINDS = ("pretext", "init", "meta", "tasks", "encoder", "data", "augment")
+KINDS = ("pretext", "init", "meta", "tasks", "encoder", "data", "augment", "modality")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +135,7 @@ def _checked(found: object, kind: str, where: str) -> type["AbstractPlugin"]:
         "encoder": contract.AbstractEncoder,
         "data": contract.AbstractData,
         "augment": contract.AbstractAugment,
+        "modality": contract.AbstractModality,
     }
     base = bases[kind]
     if not (inspect.isclass(found) and issubclass(found, base)):

@@ -49,7 +49,7 @@ def _tensors_of(encoder: "AbstractEncoder", facts: "Facts", norm: Norm) -> dict[
     import torch
 
     with torch.device("meta"):
-        tensors = encoder.module(facts.shape).state_dict()
+        tensors = encoder.module(facts.form).state_dict()
     left_out = (
         "num_batches_tracked",
         *(("running_mean", "running_var") if norm == "group" else ()),

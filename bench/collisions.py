@@ -61,7 +61,7 @@ def _mixed(variant: Variant, k: int) -> str:
 
 
 def _told(variant: Variant, ways: int, found: float) -> str:
-    what = "clusters" if variant.clustered else "images"
+    what = "clusters" if variant.clustered else "examples"
     said = f"two of a task's {ways} {what} are of one true class with probability {found:.3g}"
     classes = f"{len(variant.facts.counts['train'])} training classes"
     if variant.clustered is None:

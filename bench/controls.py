@@ -10,7 +10,7 @@ from bench.variant import Variant
 LOGISTIC = {"name": "none", "head": "logistic"}
 FIXED: Mapping[str, Mapping[str, Json]] = {
     "random_init": {"meta": "none"},
-    "pixel_neighbour": {"encoder": "pixels", "meta": {"name": "none", "head": "neighbour"}},
+    "raw_neighbour": {"encoder": "raw", "meta": {"name": "none", "head": "neighbour"}},
     "scratch_support": {"meta": "finetune"},
     "ssl_prototypes": {"meta": "none"},
     "ssl_logistic": {"meta": LOGISTIC},
@@ -49,7 +49,7 @@ def combinations_of(
         fixed = {axis: _choice(control, value) for axis, value in FIXED[control].items()}
         both = {**one.axes, **fixed}
         made_of = {axis: [choice.name, choice.params] for axis, choice in both.items()}
-        norm = None if control == "pixel_neighbour" else one.norm  # which has no weights
+        norm = None if control == "raw_neighbour" else one.norm  # which has no weights
         place = digest([made_of, one.ways, repr(one.budget), norm])
         where = f"the control {control}"
         own = replace(one, axes=both, norm=norm, where=where)
@@ -94,7 +94,7 @@ def _members(pretext: Choice) -> list[Json]:
 
 
 def _summed(asked: Sequence[Combination], kept: Sequence[Variant]) -> Iterator[Combination]:
-    """Spend the images of pre-training and of meta-training on meta-training alone."""
+    """Spend the examples of pre-training and of meta-training on meta-training alone."""
     for one, variant in zip(asked, kept, strict=True):
         if variant.phases == ("pretrain", "metatrain"):
             base = _taken(one, ("tasks", "auxiliary", "meta"))
@@ -102,13 +102,13 @@ def _summed(asked: Sequence[Combination], kept: Sequence[Variant]) -> Iterator[C
 
 
 def _joined(variant: Variant) -> Budget:
-    """Join the images of both phases, but for those of an embedding that the tasks are made of.
+    """Join the examples of both phases, but for those of an embedding that the tasks are made of.
 
     It is trained for both rows; where the encoder starts from it, there is nothing to join.
     """
-    embedding, images = variant.embedding, variant.images("metatrain")
+    embedding, examples = variant.embedding, variant.allowance("metatrain")
     if embedding is None:
-        return Budget(metatrain_images=images + variant.images("pretrain"))
+        return Budget(metatrain_examples=examples + variant.allowance("pretrain"))
     if embedding.described("pretext") != variant.described("pretext"):
-        images += variant.images("pretrain")
-    return Budget(metatrain_images=images, pretrain_steps=embedding.steps("pretrain"))
+        examples += variant.allowance("pretrain")
+    return Budget(metatrain_examples=examples, pretrain_steps=embedding.steps("pretrain"))

@@ -1,6 +1,6 @@
 """Examples on disk: where they lie, their mapped cache, their digest, their splits.
 
-<cache>/datasets/<name>-<hash>/{images.npy, meta.json}: written once, whole or not at all, and
+<cache>/datasets/<name>-<hash>/{examples.npy, meta.json}: written once, whole or not at all, and
 memory-mapped from then on. The hash covers the source's parameters, revision and fingerprint.
 <cache>/digests/<digest>: the name of the folder above that holds the set of this digest.
 
@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,22 +23,25 @@ import platformdirs
 from filelock import FileLock
 
 from bench.cell import Json, digest
+from bench.checked import SPLITS as SPLITS
+from bench.checked import TYPES, checked
 from bench.errors import UserError
+from bench.form import Form
 from bench.store import write_atomic
 
 if TYPE_CHECKING:
-    from bench.contract import AbstractData, Examples, Shape
+    from bench.contract import AbstractData, Examples
 
-SPLITS = ("train", "val", "test")
-FORMAT = 2  # raised when the order or the layout of the cache changes
+FORMAT = 3  # raised when the order or the layout of the cache changes
 _PROJECT = "meta-ssl-bench"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One split: examples uint8 [N, *shape] sorted by class, labels int64 [N] from 0."""
+    """One split: examples [N, *form.shape] sorted by class, labels int64 [N] from 0."""
 
-    images: np.ndarray
+    examples: np.ndarray
+    form: Form
     labels: np.ndarray
     classes: tuple[str, ...]
     counts: tuple[int, ...]
@@ -45,27 +49,29 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A whole set: ``images`` [N, *shape] is a read-only map of a file.
+    """A whole set: ``examples`` [N, *shape] is a read-only map of a file.
 
-    ``classes`` are in the order of ``images``, ``counts`` how many examples each has; ``splits``
-    maps train, val and test to the classes in each.
+    ``classes`` are in the order of ``examples``, ``counts`` how many examples each has; ``splits``
+    maps train, val and test to the classes in each; ``notes`` say what was left out or filled in.
     """
 
-    images: np.ndarray
-    shape: "Shape"
+    examples: np.ndarray
+    form: Form
     classes: tuple[str, ...]
     counts: tuple[int, ...]
     splits: Mapping[str, tuple[str, ...]]
     digest: str
+    notes: tuple[str, ...] = ()
 
     def part(self, split: str) -> Part:
-        """Return one split; its images are a view of the map."""
+        """Return one split; its examples are a view of the map."""
         first = self.classes.index(self.splits[split][0])
         last = first + len(self.splits[split])
         counts = self.counts[first:last]
         start = sum(self.counts[:first])
         return Part(
-            images=self.images[start : start + sum(counts)],
+            examples=self.examples[start : start + sum(counts)],
+            form=self.form,
             labels=np.repeat(np.arange(len(counts)), counts),
             classes=self.splits[split],
             counts=counts,
@@ -74,17 +80,18 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the plan needs to know: shape of an example, examples a class in each split, digest."""
+    """What the plan needs to know: form of an example, examples a class in each split, digest."""
 
-    shape: "Shape"
+    form: Form
     counts: Mapping[str, tuple[int, ...]]
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 def facts(dataset: Dataset) -> Facts:
     """Return what the plan needs of a set."""
     counts = {split: dataset.part(split).counts for split in SPLITS}
-    return Facts(shape=dataset.shape, counts=counts, digest=dataset.digest)
+    return Facts(form=dataset.form, counts=counts, digest=dataset.digest, notes=dataset.notes)
 
 
 def find_root(given: Path | None) -> Path | None:
@@ -175,10 +182,9 @@ def _identity(source: "AbstractData", name: str, root: Path | None) -> str:
 def _build(source: "AbstractData", name: str, root: Path | None, folder: Path) -> Dataset:
     """Read a set, check it, and write its cache."""
     examples = source.read(root)
-    _check_splits(name, examples)
-    _check_arrays(name, examples)
+    form = checked(name, source.modality, examples)
     orders = {key: _order(array) for key, array in examples.arrays.items()}
-    meta = _describe(examples, orders)
+    meta = _describe(form, examples, orders)
     if source.digest not in (None, meta["digest"]):
         raise UserError(
             f"data {name}",
@@ -192,53 +198,23 @@ def _build(source: "AbstractData", name: str, root: Path | None, folder: Path) -
     return dataset
 
 
-def _check_splits(name: str, examples: "Examples") -> None:
-    """Refuse splits that are missing, empty, overlapping, or not about the classes read."""
-    splits = examples.splits
-    if set(splits) != set(SPLITS) or not all(splits.values()):
-        sizes = {split: len(names) for split, names in splits.items()}
-        raise UserError(
-            f"data {name}", f"classes in each split: {sizes}", "train, val, test need some each."
-        )
-    placed: dict[str, str] = {}
-    for split, names in splits.items():
-        for key in names:
-            if key in placed:
-                found = f"class {key!r} is in {placed[key]} and in {split}"
-                raise UserError(f"data {name}", found, "Splits share no class, and list each once.")
-            placed[key] = split
-    for key in sorted(set(placed) ^ set(examples.arrays)):
-        found = "has no examples" if key in placed else "is in no split"
-        raise UserError(f"data {name}", f"class {key!r} {found}", "Each class needs both.")
-
-
-def _check_arrays(name: str, examples: "Examples") -> None:
-    """Refuse classes that are empty, not uint8, or of another shape than the rest."""
-    shape = next(iter(examples.arrays.values())).shape[1:]
-    for key, array in examples.arrays.items():
-        if array.dtype != np.uint8 or array.shape[1:] != shape or array.ndim < 2 or not len(array):
-            raise UserError(
-                f"data {name}",
-                f"class {key!r} is {array.dtype} {list(array.shape)}",
-                f"All classes are uint8 [examples, {', '.join(map(str, shape))}].",
-            )
-
-
 def _order(array: np.ndarray) -> list[tuple[str, int]]:
     """Return (hash, position) of each example, sorted."""
     hashes = (hashlib.sha256(example.tobytes()).hexdigest() for example in array)
     return sorted((one, position) for position, one in enumerate(hashes))
 
 
-def _describe(examples: "Examples", orders: Mapping[str, list[tuple[str, int]]]) -> dict[str, Json]:
-    """Return what ``meta.json`` holds: shape, splits with their classes' counts, digest."""
-    shape = list(next(iter(examples.arrays.values())).shape[1:])
+def _describe(
+    form: Form, examples: "Examples", orders: Mapping[str, list[tuple[str, int]]]
+) -> dict[str, Json]:
+    """Return what ``meta.json`` holds: form, splits with their classes' counts, digest, notes."""
     names = {split: sorted(examples.splits[split]) for split in SPLITS}
     hashes = {key: [one for one, _ in order] for key, order in orders.items()}
     return {
-        "shape": shape,
+        "form": asdict(form),
         "splits": {split: [[key, len(orders[key])] for key in names[split]] for split in SPLITS},
-        "digest": digest({"shape": shape, "splits": names, "examples": hashes}),
+        "digest": digest({**form.described, "splits": names, "examples": hashes}),
+        "notes": list(examples.notes),
     }
 
 
@@ -271,14 +247,15 @@ def _write(folder: Path, meta: Json, blocks: Iterator[np.ndarray]) -> None:
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        shape = (sum(counts), *meta["shape"])
-        images = np.lib.format.open_memmap(
-            scratch / "images.npy", mode="w+", dtype=np.uint8, shape=shape
+        first = next(blocks)
+        shape = (sum(counts), *first.shape[1:])
+        examples = np.lib.format.open_memmap(
+            scratch / "examples.npy", mode="w+", dtype=first.dtype, shape=shape
         )
-        for start, block in zip(np.cumsum([0, *counts]), blocks, strict=False):
-            images[start : start + len(block)] = block
-        images.flush()
-        content = meta | {"images_sha256": _sum(scratch / "images.npy")}
+        for start, block in zip(np.cumsum([0, *counts]), chain([first], blocks), strict=False):
+            examples[start : start + len(block)] = block
+        examples.flush()
+        content = meta | {"examples_sha256": _sum(scratch / "examples.npy")}
         write_atomic(scratch / "meta.json", json.dumps(content).encode())
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
@@ -295,8 +272,8 @@ def _load_checked(folder: Path, expected: str | None) -> Dataset | None:
     """Map a cached set whose every byte is what was written; else None."""
     dataset = _load(folder, expected)
     if dataset is not None:
-        wanted = json.loads((folder / "meta.json").read_bytes()).get("images_sha256")
-        if _sum(folder / "images.npy") != wanted:
+        wanted = json.loads((folder / "meta.json").read_bytes()).get("examples_sha256")
+        if _sum(folder / "examples.npy") != wanted:
             return None
     return dataset
 
@@ -305,17 +282,23 @@ def _load(folder: Path, expected: str | None) -> Dataset | None:
     """Map a cached set; None when it is not there, damaged, or not the expected one."""
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
-        images = np.lib.format.open_memmap(folder / "images.npy", mode="r")
+        examples = np.lib.format.open_memmap(folder / "examples.npy", mode="r")
         listed = [(split, key, count) for split in SPLITS for key, count in meta["splits"][split]]
+        form = Form(**{key: _tupled(value) for key, value in meta["form"].items()})
         dataset = Dataset(
-            images=images,
-            shape=tuple(meta["shape"]),
+            examples=examples,
+            form=form,
             classes=tuple(key for _, key, _ in listed),
             counts=tuple(count for _, _, count in listed),
             splits={at: tuple(key for s, key, _ in listed if s == at) for at in SPLITS},
             digest=meta["digest"],
+            notes=tuple(meta["notes"]),
         )
-        whole = images.shape == (sum(dataset.counts), *dataset.shape) and images.dtype == np.uint8
+        whole = examples.shape == (sum(dataset.counts), *form.shape) and examples.dtype in TYPES
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return dataset if whole and expected in (None, dataset.digest) else None
+
+
+def _tupled(value: Json) -> Json:
+    return tuple(value) if isinstance(value, list) else value

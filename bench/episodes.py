@@ -70,8 +70,8 @@ def draw_bank(
 class PretextBank:
     """Tasks of one pretext: E tasks, N ways, K shots, Q queries.
 
-    ``classes_EN`` are the pretext's answers that a task is about; an image at a position of
-    ``support_EKN`` or ``query_EQN`` is shown as the answer of its column. A task shows no image
+    ``classes_EN`` are the pretext's answers that a task is about; an example at a position of
+    ``support_EKN`` or ``query_EQN`` is shown as the answer of its column. A task shows no example
     twice. ``digest`` covers every draw, beyond the K shots too.
     """
 
@@ -82,7 +82,7 @@ class PretextBank:
 
 
 def draw_pretext_bank(
-    num_images: int,
+    num_examples: int,
     num_classes: int,
     *,
     data_digest: str,
@@ -93,34 +93,34 @@ def draw_pretext_bank(
     queries: int,
     tasks: int,
 ) -> PretextBank:
-    """Draw tasks of a pretext with ``num_classes`` answers over a split of ``num_images``.
+    """Draw tasks of a pretext with ``num_classes`` answers over a split of ``num_examples``.
 
     Task e derives from (data digest, split, ``member``: the pretext's digest, ways, queries, e).
     Queries are drawn first, so that 1-shot supports are subsets of 5-shot ones.
 
     Raises:
-        ValueError: more ways than classes, or more images in a task than in the split.
+        ValueError: more ways than classes, or more examples in a task than in the split.
     """
     if ways > num_classes:
         raise ValueError(f"{ways} ways, but the pretext has {num_classes} classes")
     needed = ways * (shots + queries)
-    if needed > num_images:
-        raise ValueError(f"a task of {needed} images, but {split} has {num_images}")
+    if needed > num_examples:
+        raise ValueError(f"a task of {needed} examples, but {split} has {num_examples}")
     classes = np.empty((tasks, ways), np.int64)
-    images = np.empty((tasks, shots + queries, ways), np.int64)
+    examples = np.empty((tasks, shots + queries, ways), np.int64)
     total = hashlib.sha256()
     for task in range(tasks):
         key = derive("pretext task", data_digest, split, member, ways, queries, task)
         stream = np.random.Philox(key=key)
         classes[task] = _order(stream, num_classes)[:ways]
-        order = _order(stream, num_images)
+        order = _order(stream, num_examples)
         total.update(classes[task].astype("<i8").tobytes())
         total.update(order.astype("<i8").tobytes())
-        images[task] = order[:needed].reshape(-1, ways)
+        examples[task] = order[:needed].reshape(-1, ways)
     return PretextBank(
         classes_EN=classes,
-        support_EKN=images[:, queries:],
-        query_EQN=images[:, :queries],
+        support_EKN=examples[:, queries:],
+        query_EQN=examples[:, :queries],
         digest=total.hexdigest(),
     )
 

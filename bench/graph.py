@@ -45,7 +45,7 @@ def path_of(
     cell = Cell(
         variant=variant.label,
         control=variant.control,
-        data=variant.names["data"],
+        data=variant.data,
         encoder=variant.names["encoder"],
         pretext=variant.names.get("pretext", "none"),
         init=variant.init,
@@ -283,8 +283,8 @@ def _params(variant: Variant, shots: int, specs: Mapping[str, StageSpec]) -> dic
         flat[f"{kind}.budget"] = variant.asked_for(kind)
         spent = specs[kind].inputs["budget"]
         flat |= {f"{kind}.{key}": spent[key] for key in ("steps", "examples")}
-        tasks, images = variant.batch(kind, shots)
-        flat[f"{kind}.batch"] = f"{tasks} x {images}" if kind == "metatrain" else f"{images}"
+        tasks, examples = variant.batch(kind, shots)
+        flat[f"{kind}.batch"] = f"{tasks} x {examples}" if kind == "metatrain" else f"{examples}"
     if variant.embedding:
         spec = specs.get("embedding", specs.get("pretrain"))
         assert spec is not None

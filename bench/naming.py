@@ -49,9 +49,9 @@ def _among_controls(variant: Variant, alike: list[Variant]) -> list[str]:
     ]
     if any(one.described("auxiliary") != variant.described("auxiliary") for one in alike):
         axes.append(_beside(variant, alike))
-    spent = [sum(one.images(phase) for phase in one.phases) for one in (variant, *alike)]
+    spent = [sum(one.allowance(phase) for phase in one.phases) for one in (variant, *alike)]
     same = [one for one in alike if one.names == variant.names and one.given == variant.given]
-    return axes + ([f"{spent[0]} images"] if len(same) > 1 and len(set(spent)) > 1 else [])
+    return axes + ([f"{spent[0]} examples"] if len(same) > 1 and len(set(spent)) > 1 else [])
 
 
 def _beside(variant: Variant, among: list[Variant]) -> str:

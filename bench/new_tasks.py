@@ -150,7 +150,7 @@ def members_of(suite: Suite) -> "list[tuple[str, AbstractClassifying]]":
     for one in _given(suite):
         member = build("pretext", one["name"], one["params"], where)
         if not isinstance(member, AbstractClassifying):
-            found = f"{one['name']} has no classes that an image could be shown as"
+            found = f"{one['name']} has no classes that an example could be shown as"
             raise UserError(where, found, "Leave it out.")
         family.append((one["name"], member))
     return family

@@ -5,7 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.dataset import Facts, facts, find_root, open_dataset
+from bench.catalogue import build
+from bench.dataset import Dataset, Facts, facts, find_root, open_dataset
+from bench.errors import UserError
 from bench.resolution import FactsOf
 from bench.run import Listener
 from bench.store import Store
@@ -42,7 +44,9 @@ class Options:
 
         @cache
         def facts_of(name: str, source: "AbstractData") -> Facts:
-            return facts(open_dataset(source, name, root))
+            dataset = open_dataset(source, name, root)
+            _refuse_other_type(name, source.modality, dataset)
+            return facts(dataset)
 
         return facts_of
 
@@ -69,3 +73,14 @@ class Options:
         from bench import progress, record
 
         return [record.Recorder(self.store, self.results), progress.Display()]
+
+
+def _refuse_other_type(name: str, modality: str, dataset: Dataset) -> None:
+    """Refuse examples of another type than those of their modality."""
+    from bench.contract import AbstractModality
+
+    kind = build("modality", modality, {}, f"data {name}")
+    assert isinstance(kind, AbstractModality)
+    if dataset.examples.dtype != kind.stored:
+        found = f"its examples are {dataset.examples.dtype}"
+        raise UserError(f"data {name}", found, f"{modality} data is stored as {kind.stored}.")

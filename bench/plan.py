@@ -124,8 +124,9 @@ def make_plan(suite: Suite, facts_of: FactsOf, tuning: Json = None) -> Plan:
 
 
 def _notes(suite: Suite, variants: Sequence[Variant]) -> list[str]:
-    """Say where a budget buys less than the least number of steps."""
-    found = [
+    """Say what a source left out, and where a budget buys less than the least number of steps."""
+    found = [f"{one.data}: {note}" for one in variants for note in one.facts.notes]
+    found += [
         f"{one.label}: its {phase} budget buys {bought} steps; {LEAST_STEPS} are taken"
         for one in _with_embeddings(variants)
         for phase in one.phases
@@ -154,9 +155,9 @@ def _settings(
         "queries": suite.evaluate.queries,
         "test_steps": suite.evaluate.test_steps,
         "readouts": readouts(suite.evaluate.test_steps),
-        "data": {one.names["data"]: one.facts.digest for one in variants},
+        "data": {one.data: one.facts.digest for one in variants},
         "classes": {
-            one.names["data"]: {split: len(counts) for split, counts in one.facts.counts.items()}
+            one.data: {split: len(counts) for split, counts in one.facts.counts.items()}
             for one in variants
         },
         "budget_scale": suite.combinations[0].budget.scale,  # one for all, of the command line
@@ -166,7 +167,9 @@ def _settings(
 def _cards(suite: Suite, variants: Sequence[Variant]) -> dict[str, Json]:
     family = members_of(suite) if suite.held_out else []
     return {f"pretext/{name}": card("pretext", name, one) for name, one in family} | {
-        f"{axis}/{one.names[axis]}": card_of(one.names[axis], plugin, one.described(axis) or {})
+        f"{axis}/{one.data if axis == 'data' else one.names[axis]}": card_of(
+            one.names[axis], plugin, one.described(axis) or {}
+        )
         if axis == "auxiliary"
         else card(axis, one.names[axis], plugin)
         for one in _with_embeddings(variants)

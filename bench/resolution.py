@@ -30,17 +30,19 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
 
     asked = dict(combination.axes)
     where = combination.where
+    source = asked.get("data", _default("glyphs", where))
+    data = _build("data", source)
+    assert isinstance(data, AbstractData)
     chosen = {
-        "data": asked.get("data", _default("glyphs", where)),
-        "encoder": asked.get("encoder", _default("conv4", where)),
+        "data": source,
+        "encoder": asked.get("encoder", _default(data.encoder, where)),
         "meta": asked.get("meta", _default("none", where)),
     }
     pretext = asked.get("pretext", _default("none", where))
     init = asked.get("init", _default("scratch" if pretext.name == "none" else "pretext", where))
     auxiliary = asked.get("auxiliary", _default("none", where))
     built = {axis: _build(axis, choice) for axis, choice in chosen.items()}
-    data, meta, encoder = built["data"], built["meta"], built["encoder"]
-    assert isinstance(data, AbstractData)
+    meta, encoder = built["meta"], built["encoder"]
     assert isinstance(encoder, AbstractEncoder)
     assert isinstance(meta, AbstractMeta)
     if pretext.name != "none":
@@ -183,10 +185,10 @@ def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
 
     if variant.names.get("augment") == "none":
         users = _augmenting(variant.names, variant.plugins)
-        return f"{' and '.join(users)} would see the same image twice: augment is none"
+        return f"{' and '.join(users)} would see the same example twice: augment is none"
     settings = [
         Setting(
-            shape=variant.facts.shape,
+            form=variant.facts.form,
             norm=variant.norm,
             ways=variant.ways,
             trained=bool(variant.phases),
@@ -195,5 +197,5 @@ def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
         )
         for number in shots
     ]
-    reasons = (p.declines(setting) for setting in settings for p in variant.plugins.values())
+    reasons = (p.refuses(setting) for setting in settings for p in variant.plugins.values())
     return next((reason for reason in reasons if reason), None)

@@ -180,7 +180,7 @@ def _refuse_two_sets(variants: Sequence[Variant]) -> None:
     """Refuse two sets under one name: rows, figures and banks are told apart by it."""
     seen: dict[str, Variant] = {}
     for one in variants:
-        other = seen.setdefault(one.names["data"], one)
+        other = seen.setdefault(one.data, one)
         if other.facts.digest != one.facts.digest:
             raise UserError(
                 one.where,

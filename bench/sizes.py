@@ -23,7 +23,7 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
     """
     from bench.contract import AbstractInit, AbstractPretext
 
-    train, data = variant.facts.counts["train"], variant.names["data"]
+    train, data = variant.facts.counts["train"], variant.data
     if suite.held_out:
         _refuse_new_tasks(variant, suite)
     else:
@@ -49,7 +49,7 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
 
 
 def _refuse_episodes(variant: Variant, suite: Suite) -> None:
-    test, data = variant.facts.counts["test"], variant.names["data"]
+    test, data = variant.facts.counts["test"], variant.data
     queries = suite.evaluate.queries
     if variant.ways > len(test):
         raise UserError(
@@ -67,16 +67,16 @@ def _refuse_episodes(variant: Variant, suite: Suite) -> None:
 
 
 def _refuse_new_tasks(variant: Variant, suite: Suite) -> None:
-    """Check that each member of the family has the ways, and each split images for a task."""
+    """Check that each member of the family has the ways, and each split examples for a task."""
     from bench.contract import Setting
 
-    data, counts = variant.names["data"], variant.facts.counts
-    setting = Setting(shape=variant.facts.shape, norm=variant.norm, ways=variant.ways)
+    data, counts = variant.data, variant.facts.counts
+    setting = Setting(form=variant.facts.form, norm=variant.norm, ways=variant.ways)
     for name, member in members_of(suite):
         if variant.ways > member.num_classes:
             found = f"{variant.ways} ways, but {name} has {member.num_classes} classes"
             raise UserError(suite.where("ways"), found, f"Use at most {member.num_classes}.")
-        reason = member.declines(setting)
+        reason = member.refuses(setting)
         if reason:
             raise UserError(suite.where("tasks", "family"), reason, f"Leave {name} out.")
     needed = variant.ways * (max(suite.shots) + suite.evaluate.queries)
@@ -85,7 +85,7 @@ def _refuse_new_tasks(variant: Variant, suite: Suite) -> None:
         if needed > held:
             raise UserError(
                 suite.where("evaluate", "queries"),
-                f"a task of {needed} images, but the {split} split of {data} has {held}",
+                f"a task of {needed} examples, but the {split} split of {data} has {held}",
                 f"Use ways * (shots + queries) of at most {held}.",
             )
 
@@ -95,7 +95,7 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
 
     tasks = variant.plugins["tasks"]
     assert isinstance(tasks, AbstractTasks)
-    name, data = variant.names["tasks"], variant.names["data"]
+    name, data = variant.names["tasks"], variant.data
     for shots in suite.shots:
         shape = variant.task_shape(shots)
         _refuse_clusters(variant, shape.ways, sum(train))
@@ -126,7 +126,7 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
 def _refuse_clusters(variant: Variant, ways: int, examples: int) -> None:
     clustered = variant.clustered
     if clustered and not ways <= clustered.k <= examples:
-        data = variant.names["data"]
+        data = variant.data
         raise UserError(
             variant.where,
             f"{variant.label} makes k = {clustered.k} clusters of the {examples} training examples"
@@ -140,7 +140,7 @@ def _fewer_ways(variant: Variant, shape: "TaskShape", most: int) -> str:
     from bench.contract import Setting
 
     setting = Setting(
-        shape=variant.facts.shape,
+        form=variant.facts.form,
         norm=variant.norm,
         ways=variant.ways,
         task=replace(shape, ways=most),
@@ -153,7 +153,7 @@ def _fewer_ways(variant: Variant, shape: "TaskShape", most: int) -> str:
 
 def _refuse_validation(variant: Variant, asked: "Validation") -> None:
     """Check the episodes that a pretext learns from or is chosen by against the split."""
-    data, val = variant.names["data"], variant.facts.counts["val"]
+    data, val = variant.data, variant.facts.counts["val"]
     needed, ways = asked.shape.shots + asked.shape.queries, asked.shape.ways
     lacking = {
         "instances": ways > sum(val),
@@ -172,7 +172,7 @@ def _refuse_validation(variant: Variant, asked: "Validation") -> None:
 
 
 def _refuse_selection(variant: Variant, suite: Suite) -> None:
-    rule, data = variant.selection, variant.names["data"]
+    rule, data = variant.selection, variant.data
     needs = {"pretext_val": _batch, "pseudo_val": _clusters, "label_val": _classes}
     lacking = None if rule.is_last else needs[rule.name](variant, suite)
     if lacking:

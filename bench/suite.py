@@ -28,7 +28,7 @@ from bench.suite_values import Selection as Selection
 from bench.tune_form import Tune as Tune
 from bench.tune_form import read_tune, refuse_known_seeds
 
-DEFAULT_IMAGES = 1_000_000  # for each phase whose budget is not given
+DEFAULT_EXAMPLES = 1_000_000  # for each phase whose budget is not given
 MOST_COMBINATIONS = 10_000
 MOST_SCALE = 1000
 FIELDS = (*AXES, "ways", "augment", "norm", "selection", "budget")  # what variants inherit
@@ -277,12 +277,12 @@ def _choice(axis: str, value: Values, where: str) -> Choice:
 
 
 def _budget(*asked: Mapping[str, int]) -> Budget:
-    """For each phase take what the first one says; one million images where none does."""
+    """For each phase take what the first one says; one million examples where none does."""
     chosen: dict[str, int] = {}
     for phase in ("pretrain", "metatrain"):
-        images, steps = f"{phase}_images", f"{phase}_steps"
-        given = [{key: one[key] for key in (images, steps) if key in one} for one in asked]
-        chosen |= next(filter(None, given), {images: DEFAULT_IMAGES})
+        examples, steps = f"{phase}_examples", f"{phase}_steps"
+        given = [{key: one[key] for key in (examples, steps) if key in one} for one in asked]
+        chosen |= next(filter(None, given), {examples: DEFAULT_EXAMPLES})
     return Budget(**chosen)
 
 

@@ -51,8 +51,8 @@ _exact = with_config(ConfigDict(extra="forbid", strict=True))
 
 def _one_unit(budget: "AskedBudget") -> "AskedBudget":
     for phase in ("pretrain", "metatrain"):
-        if {f"{phase}_images", f"{phase}_steps"} <= budget.keys():
-            raise mistake(f"both {phase}_images and {phase}_steps", "Keep one of the two.")
+        if {f"{phase}_examples", f"{phase}_steps"} <= budget.keys():
+            raise mistake(f"both {phase}_examples and {phase}_steps", "Keep one of the two.")
     return budget
 
 
@@ -93,11 +93,11 @@ Selection = Annotated[
 
 @_exact
 class AskedBudget(TypedDict, total=False):
-    """Images passed forward in training, or optimizer steps: one of the two for each phase."""
+    """Examples passed forward in training, or optimizer steps: one of the two for each phase."""
 
-    pretrain_images: Count
+    pretrain_examples: Count
     pretrain_steps: Count
-    metatrain_images: Count
+    metatrain_examples: Count
     metatrain_steps: Count
 
 

@@ -24,7 +24,7 @@ AXES = ("data", "encoder", "pretext", "init", "tasks", "auxiliary", "meta")
 LABELS = ("none", "validation", "train")  # what a row's training and selection may have seen
 Control = Literal[
     "random_init",
-    "pixel_neighbour",
+    "raw_neighbour",
     "scratch_support",
     "ssl_prototypes",
     "ssl_logistic",
@@ -93,11 +93,11 @@ Score = Literal["label_val", "pseudo_val"]  # what parameters were chosen by
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Exactly one of images and steps for each phase; both are multiplied by ``scale``."""
+    """Exactly one of examples and steps for each phase; both are multiplied by ``scale``."""
 
-    pretrain_images: int | None = None
+    pretrain_examples: int | None = None
     pretrain_steps: int | None = None
-    metatrain_images: int | None = None
+    metatrain_examples: int | None = None
     metatrain_steps: int | None = None
     scale: float = 1.0
 

@@ -26,7 +26,7 @@ Place = tuple[str, str, int]  # of a row in a suite: label, data, ways
 
 def place_of(variant: Variant) -> Place:
     """Return what tells a row from others of its suite."""
-    return variant.label, variant.names["data"], variant.ways
+    return variant.label, variant.data, variant.ways
 
 
 def spaces(variant: Variant, tune: Tune) -> dict[str, Space]:
@@ -144,7 +144,7 @@ def _refuse_grid(variant: Variant, tune: Tune, where: str) -> None:
 
 def _refuse_score(variant: Variant, suite: Suite, tune: Tune) -> None:
     """Check the episodes of trials against the validation split."""
-    val, data, ways = variant.facts.counts["val"], variant.names["data"], variant.ways
+    val, data, ways = variant.facts.counts["val"], variant.data, variant.ways
     needed, where = max(suite.shots) + tune.queries, suite.where("tune")
     if variant.tuned_on == "label_val" and (ways > len(val) or needed > min(val)):
         raise UserError(
@@ -211,7 +211,7 @@ def record_of(
         "untuned": [
             {
                 "variant": one.label,
-                "data": one.names["data"],
+                "data": one.data,
                 "ways": one.ways,
                 "trained": bool(one.phases),
                 "why": EMPTIED if spaces(one, replace(tune, space={})) else NOTHING,

@@ -238,7 +238,7 @@ class _Row:
         best = max(finished, key=lambda one: (one.scores[-1], -one.number), default=None)
         return {
             "variant": variant.label,
-            "data": variant.names["data"],
+            "data": variant.data,
             "ways": variant.ways,
             "labels": variant.labels,
             "score": variant.tuned_on,

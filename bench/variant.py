@@ -66,6 +66,15 @@ class Variant:
         return None if plugin is None else resolved(axis, self.names[axis], plugin)
 
     @property
+    def data(self) -> str:
+        """What the report calls its data: the source's title, or the name of the plug-in."""
+        from bench.contract import AbstractData
+
+        source = self.plugins["data"]
+        assert isinstance(source, AbstractData)
+        return source.title or self.names["data"]
+
+    @property
     def identity(self) -> Json:
         """Everything that tells this variant from another; two with one identity are one."""
         axes = {axis: self.described(axis) for axis in PLUGINS}
@@ -146,7 +155,7 @@ class Variant:
         )
 
     def batch(self, phase: str, shots: int = 1) -> tuple[int, int]:
-        """Return the images of one training step, before any view: tasks (1: none), images each."""
+        """Return the examples of one training step, before any view: tasks (1: none), examples each."""
         from bench.contract import AbstractMetaTrained
 
         if phase == "pretrain":
@@ -165,10 +174,10 @@ class Variant:
         """Return the examples that one step of meta-training passes forward."""
         from bench.contract import AbstractMetaTrained, AbstractPretext
 
-        tasks, images = self.batch("metatrain", shots)
+        tasks, examples = self.batch("metatrain", shots)
         meta, auxiliary = self.plugins["meta"], self.plugins.get("auxiliary")
         assert isinstance(meta, AbstractMetaTrained)
-        beside = auxiliary.views * images if isinstance(auxiliary, AbstractPretext) else 0
+        beside = auxiliary.views * examples if isinstance(auxiliary, AbstractPretext) else 0
         return tasks * (meta.examples_per_task(self.task_shape(shots), self.norm) + beside)
 
     def steps(self, phase: str, shots: int = 1) -> int:
@@ -177,28 +186,28 @@ class Variant:
             return self.pretraining.steps
         return max(LEAST_STEPS, self.bought(phase, shots))
 
-    def images(self, phase: str, shots: int = 1) -> int:
-        """Return the images that the budget of a phase comes to."""
-        asked: int | None = getattr(self.budget, f"{phase}_images")
+    def allowance(self, phase: str, shots: int = 1) -> int:
+        """Return the examples that the budget of a phase comes to."""
+        asked: int | None = getattr(self.budget, f"{phase}_examples")
         if asked is not None:
             return round(asked * self.budget.scale)
         return self.examples(phase, shots)
 
     def asked_for(self, phase: str) -> str:
-        """Return a phase's budget before the scale, as ``20000 images`` or ``300 steps``."""
-        amounts = {unit: getattr(self.budget, f"{phase}_{unit}") for unit in ("steps", "images")}
+        """Return a phase's budget before the scale, as ``20000 examples`` or ``300 steps``."""
+        amounts = {unit: getattr(self.budget, f"{phase}_{unit}") for unit in ("steps", "examples")}
         return next(f"{amount} {unit}" for unit, amount in amounts.items() if amount is not None)
 
     def bought(self, phase: str, shots: int = 1) -> int:
         """Return the whole steps that the budget buys, which may be too few to train."""
         if phase == "pretrain":
             return self.pretraining.bought
-        steps, images, scale = (
+        steps, examples, scale = (
             self.budget.metatrain_steps,
-            self.budget.metatrain_images,
+            self.budget.metatrain_examples,
             self.budget.scale,
         )
         if steps is not None:
             return int(steps * scale + CEILING)
-        assert images is not None
-        return steps_for(images, scale, lambda steps: steps * self._examples_per_step(shots))
+        assert examples is not None
+        return steps_for(examples, scale, lambda steps: steps * self._examples_per_step(shots))

@@ -13,6 +13,7 @@ import time
 import torch
 
 from bench.encoder.conv4 import Conv4
+from bench.form import Form
 from bench.stages import place
 
 BATCHES = ((400, (1, 28, 28), 32), (75, (3, 32, 32), 64), (400, (3, 32, 32), 64))
@@ -20,7 +21,11 @@ BATCHES = ((400, (1, 28, 28), 32), (75, (3, 32, 32), 64), (400, (3, 32, 32), 64)
 
 def seconds(size: int, shape: tuple[int, int, int], width: int) -> float:
     """Return the median CPU seconds of nine passes over a batch."""
-    encoder = Conv4(width=width).module(shape).to(memory_format=torch.channels_last)
+    encoder = (
+        Conv4(width=width)
+        .module(Form(shape=shape, modality="image"))
+        .to(memory_format=torch.channels_last)
+    )
     x = torch.rand(size, *shape).contiguous(memory_format=torch.channels_last)
     taken = []
     for _ in range(10):

@@ -35,7 +35,7 @@ grid:
   shots: [1, 5]
   seeds: {seeds}
 baseline: {{train: {{pretext: none, meta: protonet}}, none: random_init}}
-budget: {{pretrain_images: 40_000, metatrain_images: 20_000}}
+budget: {{pretrain_examples: 40_000, metatrain_examples: 20_000}}
 evaluate: {{episodes: {episodes}, queries: 15, test_steps: 5}}
 """
 AUDITS: dict[str, dict[str, Json]] = {

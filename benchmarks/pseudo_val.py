@@ -36,7 +36,7 @@ encoder: {{name: conv4, width: 32}}
 pretext: {{name: simclr, batch_size: 64, temperature: 0.1}}
 shots: [1, 5]
 seeds: 1
-budget: {{pretrain_images: {images}}}
+budget: {{pretrain_examples: {images}}}
 evaluate: {{episodes: 100, queries: 15}}
 tune: {{sampler: grid, points: 7, trials: 8, space: {{pretext/simclr: {{rate: {rates}}}}}}}
 """
@@ -53,10 +53,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[40_000, 120_000])
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    for images in asked.images:
+    for images in asked.examples:
         suite = asked.results / f"pseudo_val_{images}.yaml"
         suite.parent.mkdir(parents=True, exist_ok=True)
-        suite.write_text(SUITE.format(images=images, rates=RATES))
+        suite.write_text(SUITE.format(examples=images, rates=RATES))
         done = pipeline.tune(suite, Options(results=asked.results))
         evaluations = [
             done.plan.stages[cell.stages["evaluate"]].inputs
@@ -80,7 +80,7 @@ def scores_of(evaluations: list[Json], store: Store) -> dict[str, np.ndarray]:
         store=store, device=torch.device("cpu"), emit=lambda event: None, checkpoint_seconds=1e9
     )
     part = read_part(evaluations[0]["data"])
-    x = torch.from_numpy(np.array(part.images)).float() / 255
+    x = torch.from_numpy(np.array(part.examples)).float() / 255
     needs = [{"pretrain": one["needs"]["pretrain"]} for one in evaluations]
     features = [embed(evaluations[0], one, x, place) for one in needs]
     untrained = clusters(embed(evaluations[0], {}, x, place))

@@ -39,6 +39,7 @@ from bench.contract import AbstractMetaTrained, Shape, Task, Tensors
 from bench.data.cifar_fs import CifarFs
 from bench.dataset import Dataset, Facts, Part, facts, find_root, open_dataset
 from bench.errors import UserError
+from bench.form import Form
 from bench.plan import make_plan
 from bench.stages import evaluate, metatrain
 from bench.stages.model import Model, assemble
@@ -195,7 +196,7 @@ def noise(shape: Shape) -> Part:
     counts = COUNTS["train"]
     images = np.random.default_rng(0).integers(256, size=(sum(counts), *shape), dtype=np.uint8)
     labels = np.repeat(np.arange(len(counts)), counts)
-    return Part(images=images, labels=labels, classes=tuple(map(str, range(20))), counts=counts)
+    return Part(examples=images, labels=labels, classes=tuple(map(str, range(20))), counts=counts)
 
 
 def row(what: str, seconds: list[tuple[float, float]]) -> str:
@@ -212,7 +213,11 @@ def steps(only: str, pairs: int, store: Store) -> Iterator[str]:
             for shots in (1, 5):
                 what = f"{name}, {shape[1]}x{shape[2]}x{shape[0]}, {WAYS}-way {shots}-shot"
                 if only in what:
-                    known = Facts(shape=shape, counts=COUNTS, digest=f"noise {shape}")
+                    known = Facts(
+                        form=Form(shape=shape, modality="image"),
+                        counts=COUNTS,
+                        digest=f"noise {shape}",
+                    )
                     spec = stages(method, known, shots=shots, steps=pairs + 1)["metatrain"]
                     turns = Turns(spec, method, shape)
                     turns.run(store, noise(shape))
@@ -247,7 +252,7 @@ def episodes_of(spec: StageSpec, dataset: Dataset) -> Iterator[Task]:
     bank, label_N = evaluate.bank_of(spec, part), torch.arange(WAYS)
     for support_NK, query_NQ in zip(bank.support_ENK[:SAMPLE], bank.query_ENQ, strict=False):
         support_x, query_x = (
-            torch.from_numpy(part.images[index.T.ravel()]).float() / 255
+            torch.from_numpy(part.examples[index.T.ravel()]).float() / 255
             for index in (support_NK, query_NQ)
         )
         yield Task(

@@ -13,6 +13,7 @@ from bench.augment.affine import Affine
 from bench.augment.crop_jitter import TO_YIQ, CropJitter
 from bench.augment.none import NoAugment
 from bench.contract import AbstractAugment, Setting
+from bench.form import Form
 
 STILL = CropJitter(area=1.0, ratio=1.0, jitter=0.0, grey=0.0)  # only flips
 POLICIES = [NoAugment(), Affine(), CropJitter()]
@@ -32,7 +33,7 @@ def photographs(count: int = 8, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def setting(*shape: int) -> Setting:
     """Return a setting with examples of a shape."""
-    return Setting(shape=shape, norm="running", ways=5)
+    return Setting(form=Form(shape=shape, modality="image"), norm="running", ways=5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -16,6 +16,7 @@ from bench.cell import Cell, Json, StageSpec
 from bench.contract import AbstractData, Task, Tensors
 from bench.dataset import Dataset, Facts, facts
 from bench.errors import UserError
+from bench.form import Form
 from bench.mirror import describe
 from bench.plan import Plan, make_plan
 from bench.pretext.rotation import Rotation
@@ -47,7 +48,7 @@ PlanOf = Callable[..., Plan]
 def facts_of(name: str, source: AbstractData) -> Facts:
     """Return the facts of a set that is not there: 64, 16 and 20 classes of 600 examples."""
     counts = {split: (600,) * n for split, n in (("train", 64), ("val", 16), ("test", 20))}
-    return Facts(shape=(1, 28, 28), counts=counts, digest="0" * 64)
+    return Facts(form=Form(shape=(1, 28, 28), modality="image"), counts=counts, digest="0" * 64)
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_batches_stand_in_the_cells(plan_of: PlanOf) -> None:
 
 def test_equal_images_for_few_ways_and_for_many(plan_of: PlanOf) -> None:
     """One budget of images buys 5-way and 50-way tasks the same number, within a step."""
-    tasks = "tasks: {{name: instances, ways: {0}}}, budget: {{metatrain_images: 100_000}}"
+    tasks = "tasks: {{name: instances, ways: {0}}}, budget: {{metatrain_examples: 100_000}}"
     rows = ", ".join(f"{{label: {ways}, {tasks.format(ways)}}}" for ways in ("5", "50"))
     plan = plan_of(f"meta: protonet\nvariants: [{rows}]\n".replace("label: ", "label: w"))
     few, many = (training_of(plan, f"w{ways}").inputs for ways in ("5", "50"))
@@ -323,7 +324,7 @@ class Watched:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self.images: list[Tensor] = []
+        self.examples: list[Tensor] = []
         self.steps: list[tuple[Tensor, Tensors, Tensors, Tensors]] = []
         self.params: list[Tensors] = []
 
@@ -341,7 +342,7 @@ def run(
 
         def draw(*args: object) -> Task:
             task = plain_draw(*args)  # type: ignore[arg-type]
-            seen.images.append(torch.cat([task.support_x, task.query_x]))
+            seen.examples.append(torch.cat([task.support_x, task.query_x]))
             return task
 
         def train(spec, place, plugin, params, carried, step, kept):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
@@ -400,8 +401,8 @@ def test_tasks_are_drawn_as_without(run: Callable[..., tuple[Watched, Json, Json
     plain, *_ = run(f"meta: {PROTONET}\n")
     for pretext in ("rotation", "simclr"):
         beside, *_ = run(f"meta: {PROTONET}\n" + AUXILIARY % (pretext, 1e-9))
-        assert len(plain.images) == len(beside.images) == 4 * 2
-        assert all(map(torch.equal, plain.images, beside.images))
+        assert len(plain.examples) == len(beside.examples) == 4 * 2
+        assert all(map(torch.equal, plain.examples, beside.examples))
 
 
 def test_its_head_is_trained_and_not_kept(run: Callable[..., tuple[Watched, Json, Json]]) -> None:

@@ -54,7 +54,7 @@ def test_a_warm_up_leaves_the_budget_whole(warm_up: int) -> None:
     params = members | {"outer": "clusters", "warm_up": warm_up, "every": 10}
     mixture = build("pretext", "mixture", params, "here")
     assert isinstance(mixture, AbstractPretext)
-    budget = Budget(pretrain_images=60_000)
+    budget = Budget(pretrain_examples=60_000)
     given = Pretraining(objective=mixture, budget=budget, held_out=2_000)
     most = 2_000 + mixture.examples(given.steps + 1)
     assert given.examples <= 60_000 < most

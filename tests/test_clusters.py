@@ -355,7 +355,9 @@ def test_a_perfect_embedding_gives_the_true_classes(
 
     assert collisions(part, unlabelled, draw, 100)["share"] == 0
     images = {image.tobytes() for image in (x * 255).round().to(torch.uint8).numpy()}
-    classes = [{image.tobytes() for image in part.images[part.labels == one]} for one in range(344)]
+    classes = [
+        {image.tobytes() for image in part.examples[part.labels == one]} for one in range(344)
+    ]
     assert images in classes
 
 
@@ -496,6 +498,8 @@ def test_pseudo_classes_of_a_split_are_the_clusters_of_its_images(
     made = pseudo_classes(part, StageSpec(kind="evaluate", inputs=asked), store)
     assert len(made.classes) == len(part.classes)
     assert sum(made.counts) == sum(part.counts) - 2
-    truth = {image.tobytes(): label for image, label in zip(part.images, part.labels, strict=True)}
-    for image, label in zip(made.images, made.labels, strict=True):
+    truth = {
+        image.tobytes(): label for image, label in zip(part.examples, part.labels, strict=True)
+    }
+    for image, label in zip(made.examples, made.labels, strict=True):
         assert truth[image.tobytes()] == label

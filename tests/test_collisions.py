@@ -98,7 +98,7 @@ def part_of(classes: int, examples: int) -> Part:
     """Return a split whose images hold nothing."""
     count = classes * examples
     return Part(
-        images=np.zeros((count, 1, 1, 1), np.uint8),
+        examples=np.zeros((count, 1, 1, 1), np.uint8),
         labels=np.repeat(np.arange(classes), examples),
         classes=tuple(map(str, range(classes))),
         counts=(examples,) * classes,

@@ -9,6 +9,7 @@ from bench.cell import Cell
 from bench.contract import AbstractData
 from bench.dataset import Facts
 from bench.errors import UserError
+from bench.form import Form
 from bench.plan import Plan, make_plan
 from bench.suite import read_suite
 
@@ -21,7 +22,7 @@ PlanOf = Callable[[str], Plan]
 def facts_of(name: str, source: AbstractData) -> Facts:
     """Return the facts of a set that is not there: 64, 16 and 20 classes of 30 examples."""
     counts = {"train": (30,) * 64, "val": (30,) * 16, "test": (30,) * 20}
-    return Facts(shape=(1, 28, 28), counts=counts, digest="0" * 64)
+    return Facts(form=Form(shape=(1, 28, 28), modality="image"), counts=counts, digest="0" * 64)
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_joint_pretexts_trains_on_the_pretexts_of_the_suite(plan_of: PlanOf) -> 
 
 def test_scratch_summed_spends_both_budgets_on_meta_training(plan_of: PlanOf) -> None:
     """Its budget is the images of pre-training and of meta-training together."""
-    budget = "budget: {pretrain_images: 300_000, metatrain_images: 200_000}\n"
+    budget = "budget: {pretrain_examples: 300_000, metatrain_examples: 200_000}\n"
     (cell,) = added(plan_of(f"{TWO}{budget}controls: [scratch_summed]\n")).values()
     per_step = 20 * (5 + 15)
     assert cell.params["metatrain.examples"] == 500_000 // per_step * per_step
@@ -170,7 +171,11 @@ def test_a_mixture_of_the_suite_is_joined_by_its_members(plan_of: PlanOf) -> Non
 
 def test_a_control_that_the_data_cannot_fill_is_dropped(tmp_path: Path) -> None:
     """Three training classes make no 20-way tasks: the suite goes on, and the plan says why."""
-    few = Facts(shape=(1, 28, 28), counts={s: (90,) * 3 for s in SPLITS}, digest="0" * 64)
+    few = Facts(
+        form=Form(shape=(1, 28, 28), modality="image"),
+        counts={s: (90,) * 3 for s in SPLITS},
+        digest="0" * 64,
+    )
     path = tmp_path / "suite.yaml"
     path.write_text(f"{HEAD}ways: 3\nmeta: none\ncontrols: [supervised_protonet]\n")
     plan = make_plan(read_suite(path), lambda name, source: few)
@@ -182,9 +187,9 @@ def test_a_control_that_the_data_cannot_fill_is_dropped(tmp_path: Path) -> None:
 
 def test_pixels_have_no_norm(plan_of: PlanOf) -> None:
     """A grid over norms adds one nearest neighbour, but a floor for each network."""
-    plan = plan_of("meta: none\ngrid: {norm: [running, group]}\ncontrols: [pixel_neighbour]\n")
+    plan = plan_of("meta: none\ngrid: {norm: [running, group]}\ncontrols: [raw_neighbour]\n")
     controls = [cell.control for cell in plan.cells]
-    assert sorted(controls) == ["pixel_neighbour", "random_init", "random_init"]
+    assert sorted(controls) == ["raw_neighbour", "random_init", "random_init"]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +199,7 @@ def test_pixels_have_no_norm(plan_of: PlanOf) -> None:
 def test_the_advice_on_fewer_ways_can_be_followed(tmp_path: Path, meta: str, works: str) -> None:
     """A linear head for the suite's ways fits no tasks of fewer; prototypes fit any."""
     few = Facts(
-        shape=(1, 28, 28),
+        form=Form(shape=(1, 28, 28), modality="image"),
         counts={"train": (90,) * 3, "val": (90,) * 3, "test": (90,) * 5},
         digest="0" * 64,
     )

@@ -16,6 +16,7 @@ import pytest
 from bench.contract import AbstractData, Examples
 from bench.dataset import Dataset, Facts, cache_folder, facts, find_root, open_dataset
 from bench.errors import UserError
+from bench.form import Form
 
 Change = Callable[[dict[str, np.ndarray], dict[str, tuple[str, ...]]], object]
 CHANGES: dict[str, Change] = {
@@ -68,24 +69,24 @@ def opened(name: str, change: str = "", step: int = 1) -> Dataset:
 
 def cache_of(dataset: Dataset) -> Path:
     """Return the folder that a data set is mapped from."""
-    return Path(str(getattr(dataset.images, "filename", ""))).parent
+    return Path(str(getattr(dataset.examples, "filename", ""))).parent
 
 
 def test_order_is_split_then_class_then_hash() -> None:
     """Classes are sorted within their split, examples within their class by hash."""
     dataset = opened("order")
-    hashes = [hashlib.sha256(one.tobytes()).hexdigest() for one in dataset.images]
+    hashes = [hashlib.sha256(one.tobytes()).hexdigest() for one in dataset.examples]
     assert dataset.classes == ("b", "d", "c", "a")
     assert all(hashes[i : i + 6] == sorted(hashes[i : i + 6]) for i in range(0, 24, 6))
-    assert dataset.images.dtype == np.uint8
-    assert not dataset.images.flags.writeable
+    assert dataset.examples.dtype == np.uint8
+    assert not dataset.examples.flags.writeable
 
 
 def test_two_orders_of_reading_give_one_set() -> None:
     """The order in which a source reads examples changes neither order nor digest."""
     one, other = opened("route"), opened("route", step=-1)
     assert one.digest == other.digest
-    assert np.array_equal(one.images, other.images)
+    assert np.array_equal(one.examples, other.examples)
 
 
 def test_digest_covers_pixels_and_splits() -> None:
@@ -100,17 +101,17 @@ def test_a_part_is_one_split_with_labels_from_zero(glyphs: Dataset) -> None:
     part = opened("part").part("train")
     assert part.classes == ("b", "d")
     assert part.labels.tolist() == [0] * 6 + [1] * 6
-    assert np.array_equal(part.images, opened("part").images[:12])
+    assert np.array_equal(part.examples, opened("part").images[:12])
     test = glyphs.part("test")
-    assert np.shares_memory(test.images, glyphs.images)
-    assert len(test.images) == len(test.labels) == sum(test.counts)
-    assert np.array_equal(test.images[-1], glyphs.images[-1])
+    assert np.shares_memory(test.examples, glyphs.examples)
+    assert len(test.examples) == len(test.labels) == sum(test.counts)
+    assert np.array_equal(test.examples[-1], glyphs.examples[-1])
 
 
 def test_facts_are_what_the_plan_needs() -> None:
     """Facts hold the shape, the examples of each class by split, and the digest."""
     expected = Facts(
-        shape=(1, 4, 4),
+        form=Form(shape=(1, 4, 4), modality="image"),
         counts={"train": (6, 6), "val": (6,), "test": (6,)},
         digest=opened("facts").digest,
     )
@@ -143,15 +144,17 @@ def test_two_at_once_both_succeed() -> None:
 
 
 def _truncate(folder: Path) -> None:
-    file = folder / "images.npy"
+    file = folder / "examples.npy"
     file.write_bytes(file.read_bytes()[:-1])
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "truncated": _truncate,
-    "empty": lambda folder: (folder / "images.npy").write_bytes(b""),
-    "other shape": lambda folder: np.save(folder / "images.npy", np.zeros((3, 1, 4, 4), np.uint8)),
-    "no images": lambda folder: (folder / "images.npy").unlink(),
+    "empty": lambda folder: (folder / "examples.npy").write_bytes(b""),
+    "other shape": lambda folder: np.save(
+        folder / "examples.npy", np.zeros((3, 1, 4, 4), np.uint8)
+    ),
+    "no images": lambda folder: (folder / "examples.npy").unlink(),
     "no json": lambda folder: (folder / "meta.json").write_text("{"),
     "json list": lambda folder: (folder / "meta.json").write_text("[1]"),
     "no digest": lambda folder: (folder / "meta.json").write_text(
@@ -165,10 +168,10 @@ def test_a_damaged_cache_is_built_again(damage: str) -> None:
     """Whatever is wrong with a cached set, it is read again and then whole."""
     name = f"damage {damage}"
     before = opened(name)
-    expected, folder = before.images.copy(), cache_of(before)
+    expected, folder = before.examples.copy(), cache_of(before)
     del before
     DAMAGE[damage](folder)
-    assert np.array_equal(opened(name).images, expected)
+    assert np.array_equal(opened(name).examples, expected)
     assert Toy.reads.count(name) == 2
     assert opened(name).digest
     assert Toy.reads.count(name) == 2

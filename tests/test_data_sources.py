@@ -43,15 +43,15 @@ def test_glyphs_are_the_pinned_set(glyphs: Dataset) -> None:
 
 def test_every_glyph_shows_something(glyphs: Dataset) -> None:
     """No image is blank or full, and each has ink at full strength on black."""
-    ink = (glyphs.images > 127).mean(axis=(1, 2, 3))
+    ink = (glyphs.examples > 127).mean(axis=(1, 2, 3))
     assert ink.min() > 0.005
     assert ink.max() < 0.5
-    assert glyphs.images.max(axis=(1, 2, 3)).min() >= 250
+    assert glyphs.examples.max(axis=(1, 2, 3)).min() >= 250
 
 
 def test_glyphs_of_a_class_differ(glyphs: Dataset) -> None:
     """Styles and warps make 24 different images of each character."""
-    for images in np.split(glyphs.images, len(glyphs.classes)):
+    for images in np.split(glyphs.examples, len(glyphs.classes)):
         assert len({image.tobytes() for image in images}) == 24
 
 
@@ -158,10 +158,10 @@ def test_both_routes_give_one_set(
     other = open_dataset(small_cifar, "cifar_fs", archive)
     assert one.digest == other.digest
     assert one.splits == other.splits
-    assert np.array_equal(one.images, other.images)
+    assert np.array_equal(one.examples, other.examples)
     first = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     apples = {image.tobytes() for image in first.transpose(0, 3, 1, 2)}
-    assert {image.tobytes() for image in one.images[:3]} == apples
+    assert {image.tobytes() for image in one.examples[:3]} == apples
 
 
 def test_an_archive_with_other_sums_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch.func import grad, vmap
 from bench.contract import AbstractEncoder, Setting, Shape, Tensors
 from bench.encoder.resnet12 import Resnet12
 from bench.encoder.resnet18 import Resnet18
+from bench.form import Form
 from bench.stages.network import Network, Statistics
 
 STEP = 1e-8  # of differences: small, so that no ReLU and no maximum changes sides
@@ -52,7 +53,10 @@ def weights_in(module: nn.Module) -> int:
 )
 def test_images_become_vectors(encoder: AbstractEncoder, shape: Shape, width: int) -> None:
     """Colour or grey, small or large, an image becomes a vector of the stated width."""
-    assert encoder.module(shape)(torch.rand(2, *shape)).shape == (2, width)
+    assert encoder.module(Form(shape=shape, modality="image"))(torch.rand(2, *shape)).shape == (
+        2,
+        width,
+    )
 
 
 @pytest.mark.parametrize("encoder", [Resnet12(), Resnet18()], ids=["resnet12", "resnet18"])
@@ -60,10 +64,20 @@ def test_what_is_no_image_or_too_small_is_declined(encoder: AbstractEncoder) -> 
     """Series, and images of fewer than 16 pixels a side, are declined in words; 16 are not."""
     for shape in ((3, 15, 32), (3, 32, 15), (1, 64), (32,)):
         assert "at least 16 x 16" in str(
-            encoder.declines(Setting(shape=shape, norm="running", ways=5))
+            encoder.declines(
+                Setting(form=Form(shape=shape, modality="image"), norm="running", ways=5)
+            )
         )
-    assert encoder.declines(Setting(shape=(1, 16, 16), norm="running", ways=5)) is None
-    assert encoder.module((1, 16, 16))(torch.rand(2, 1, 16, 16)).shape[0] == 2
+    assert (
+        encoder.declines(
+            Setting(form=Form(shape=(1, 16, 16), modality="image"), norm="running", ways=5)
+        )
+        is None
+    )
+    assert (
+        encoder.module(Form(shape=(1, 16, 16), modality="image"))(torch.rand(2, 1, 16, 16)).shape[0]
+        == 2
+    )
 
 
 def test_resnet12_has_the_published_size() -> None:
@@ -72,7 +86,11 @@ def test_resnet12_has_the_published_size() -> None:
     for after in (64, 160, 320, 640):
         size += 9 * before * after + 2 * 9 * after * after + before * after + 4 * 2 * after
         before = after
-    assert weights_in(Resnet12().module((3, 84, 84))) == size == 12_424_320
+    assert (
+        weights_in(Resnet12().module(Form(shape=(3, 84, 84), modality="image")))
+        == size
+        == 12_424_320
+    )
 
 
 def test_resnet18_has_the_published_size() -> None:
@@ -80,8 +98,15 @@ def test_resnet18_has_the_published_size() -> None:
     from torchvision.models import ResNet18_Weights
 
     own = ResNet18_Weights.IMAGENET1K_V1.meta["num_params"]
-    assert weights_in(Resnet18().module((3, 32, 32))) + 513 * 10 == 11_173_962
-    assert weights_in(Resnet18().module((3, 224, 224))) + 513 * 1000 == own == 11_689_512
+    assert (
+        weights_in(Resnet18().module(Form(shape=(3, 32, 32), modality="image"))) + 513 * 10
+        == 11_173_962
+    )
+    assert (
+        weights_in(Resnet18().module(Form(shape=(3, 224, 224), modality="image"))) + 513 * 1000
+        == own
+        == 11_689_512
+    )
 
 
 # --- arithmetic -----------------------------------------------------------------------------
@@ -117,7 +142,7 @@ def block_by_hand(state: Tensors, x_BCHW: Tensor, block: str) -> Tensor:
 def test_resnet12_is_the_blocks_of_its_authors(pool: str) -> None:
     """Features are those of the block written out, and its average or all its positions."""
     encoder = Resnet12(widths=(4, 5, 6, 7), pool="average" if pool == "average" else "none")
-    module = encoder.module((2, 36, 37)).train()
+    module = encoder.module(Form(shape=(2, 36, 37), modality="image")).train()
     state = {
         name: value + 0.1 * torch.randn_like(value)
         for name, value in module.state_dict().items()
@@ -140,13 +165,15 @@ def test_resnet18_is_torchvisions_where_images_are_large() -> None:
     theirs: nn.Module = resnet18(weights=None)
     theirs.fc = nn.Identity()
     torch.manual_seed(7)
-    assert torch.equal(Resnet18().module((3, 64, 64))(x_BCHW), theirs(x_BCHW))
+    assert torch.equal(
+        Resnet18().module(Form(shape=(3, 64, 64), modality="image"))(x_BCHW), theirs(x_BCHW)
+    )
 
 
 @pytest.mark.parametrize(("side", "expected"), [(28, 28), (63, 63), (64, 16), (84, 21)])
 def test_the_stem_keeps_small_images_whole(side: int, expected: int) -> None:
     """Below 64 pixels the first stage sees every pixel; from 64 on, maps of a quarter the side."""
-    module = Resnet18().module((1, side, side))
+    module = Resnet18().module(Form(shape=(1, side, side), modality="image"))
     maps = torch.rand(1, 1, side, side)
     for name in ("conv1", "bn1", "relu", "maxpool"):
         maps = module.get_submodule(name)(maps)
@@ -159,7 +186,7 @@ def test_the_stem_keeps_small_images_whole(side: int, expected: int) -> None:
 )
 def test_first_weights_are_of_the_authors_scale(encoder: AbstractEncoder, shape: Shape) -> None:
     """Every kernel starts normal, with variance 2 / (outputs x kernel's area): He's, fan out."""
-    for module in encoder.module(shape).modules():
+    for module in encoder.module(Form(shape=shape, modality="image")).modules():
         if isinstance(module, nn.Conv2d):
             kernel = module.weight
             fan_out = kernel.shape[0] * kernel.shape[2] * kernel.shape[3]
@@ -180,7 +207,7 @@ class Meta:
     def __init__(self, encoder: AbstractEncoder, statistics: Statistics, *, grouped: bool) -> None:
         """Draw the weights, and two batches of examples."""
         shape = (2, 16, 16)
-        module = encoder.module(shape)
+        module = encoder.module(Form(shape=shape, modality="image"))
         self.network = Network(module, nn.Identity(), channels_last=False, grouped=grouped)
         self.others, self.buffers = self.network.tensors(torch.device("cpu"))
         first = next(iter(self.others))
@@ -201,7 +228,7 @@ class Meta:
 
 def test_nothing_is_overwritten() -> None:
     """No activation of torchvision's works in place, where a second derivative would miss it."""
-    modules = Resnet18().module((3, 32, 32)).modules()
+    modules = Resnet18().module(Form(shape=(3, 32, 32), modality="image")).modules()
     assert {one.inplace for one in modules if isinstance(one, nn.ReLU)} == {False}
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from bench.contract import Norm
 from bench.encoder.conv4 import Conv4
+from bench.form import Form
 from bench.seeds import derive
 from bench.stages.engine import Learner
 from bench.stages.network import Network
@@ -20,7 +21,7 @@ def test_queries_alone_are_the_queries_of_both(norm: Norm, training: bool) -> No
     """The support is left out where it has no say in the queries' features, and only there."""
     seed_default("test of the engine")
     support_x, query_x = torch.rand(4, 1, 16, 16).double(), torch.rand(6, 1, 16, 16).double()
-    encoder = Conv4(width=8).module((1, 16, 16)).double()
+    encoder = Conv4(width=8).module(Form(shape=(1, 16, 16), modality="image")).double()
     network = Network(encoder, nn.Identity(), channels_last=False, grouped=norm == "group")
     params, buffers = network.tensors(CPU)
 

@@ -156,7 +156,7 @@ def _episodes(spec: StageSpec, place: Place) -> list[float]:
     assert not isinstance(meta, AbstractMetaTrained)
     part = read_part(inputs["data"])
     model = assemble(
-        inputs, place, part.images.shape[1:], lambda width: torch.nn.Identity(), "golden",
+        inputs, place, part.examples.shape[1:], lambda width: torch.nn.Identity(), "golden",
         channels_last=False,
     )  # fmt: skip
     learner = Learner(model.network, model.buffers, inputs["norm"], training=False)
@@ -164,7 +164,7 @@ def _episodes(spec: StageSpec, place: Place) -> list[float]:
         part.counts, data_digest=inputs["data"]["digest"], split="test", ways=inputs["ways"],
         shots=inputs["shots"], queries=inputs["queries"], episodes=STEPS,
     )  # fmt: skip
-    x = torch.from_numpy(np.array(part.images)).double() / 255
+    x = torch.from_numpy(np.array(part.examples)).double() / 255
     label = torch.arange(inputs["ways"])
     losses = []
     for support, query in zip(bank.support_ENK, bank.query_ENQ, strict=True):

@@ -199,7 +199,7 @@ def test_weights_that_do_not_fit_are_refused(
     with pytest.raises(UserError, match=r"is \[4, 1, 3, 3\], the encoder's is \[8, 1, 3, 3\]"):
         plan_of(tmp_path, glyphs, f"{text}encoder: {{name: conv4, width: 8}}\n")
     with pytest.raises(UserError, match="the encoder has no weights to take from a file"):
-        plan_of(tmp_path, glyphs, f"{text}encoder: pixels\n")
+        plan_of(tmp_path, glyphs, f"{text}encoder: raw\n")
     with pytest.raises(UserError, match="holds running statistics, which an encoder under norm"):
         plan_of(tmp_path, glyphs, f"{text}norm: group\n")
     tensors = load(file.read_bytes())

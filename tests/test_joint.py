@@ -131,7 +131,7 @@ def test_labelled_tasks_say_their_classes(glyphs: Dataset) -> None:
         source, TaskShape(ways=5, shots=2, queries=1), Generator().manual_seed(0)
     )
     images = {
-        image.tobytes(): int(label) for image, label in zip(part.images, part.labels, strict=True)
+        image.tobytes(): int(label) for image, label in zip(part.examples, part.labels, strict=True)
     }
     seen = (task.support_x * 255).round().to(torch.uint8).numpy()
     assert task.classes is not None

@@ -318,7 +318,7 @@ def test_only_what_says_so_is_given_episodes(
 
 def test_a_budget_of_images_holds_the_episodes(plan_of: PlanOf, glyphs: Dataset) -> None:
     """All that is passed forward is counted: batches, episodes, and what is clustered for them."""
-    images = "pretrain_images: 20_000"
+    images = "pretrain_examples: 20_000"
     learned = f"name: mixture, {MEMBERS}, weights: learned, every: 5"
     spent = {
         outer: first_of(plan_of(f"{learned}, outer: {outer}", images)).inputs["budget"]

@@ -11,6 +11,7 @@ from bench.cell import Cell
 from bench.contract import AbstractData
 from bench.dataset import Facts
 from bench.errors import UserError
+from bench.form import Form
 from bench.plan import Plan, make_plan
 from bench.suite import read_suite, with_options
 
@@ -40,7 +41,7 @@ PlanOf = Callable[..., Plan]
 def facts_of(name: str, source: AbstractData) -> Facts:
     """Return the facts of a set that is not there: 64, 16 and 20 classes of 24 examples."""
     counts = {split: (24,) * classes for split, classes in SIZES.items()}
-    return Facts(shape=(1, 28, 28), counts=counts, digest="0" * 64)
+    return Facts(form=Form(shape=(1, 28, 28), modality="image"), counts=counts, digest="0" * 64)
 
 
 @pytest.fixture
@@ -173,11 +174,11 @@ def test_labels_are_those_of_the_start(plan_of: PlanOf) -> None:
 def test_methods_of_test_alone_come_to_the_floor(plan_of: PlanOf) -> None:
     """Since all rows take the same steps, heads and tuning at test are dropped with a reason."""
     extra = "- {label: tuned, meta: finetune}\n"
-    plan = plan_of(FAMILY + HELD + VARIANTS + extra + "controls: [pixel_neighbour]\n")
+    plan = plan_of(FAMILY + HELD + VARIANTS + extra + "controls: [raw_neighbour]\n")
     reasons = {one.variant: one.reason for one in plan.dropped}
-    assert set(reasons) > {"tuned", "pixel_neighbour"}
+    assert set(reasons) > {"tuned", "raw_neighbour"}
     assert "same steps" in reasons["tuned"]
-    assert not {"tuned", "pixel_neighbour"} & {one.variant for one in plan.cells}
+    assert not {"tuned", "raw_neighbour"} & {one.variant for one in plan.cells}
     assert len(cells_of(plan, "random_init")) == 4
 
 

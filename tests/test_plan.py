@@ -10,6 +10,7 @@ import pytest
 from bench.cell import Cell, StageSpec
 from bench.contract import AbstractData
 from bench.dataset import Facts
+from bench.form import Form
 from bench.graph import readouts
 from bench.plan import Plan, make_plan
 from bench.suite import read_suite, with_options
@@ -23,7 +24,7 @@ def facts_of(name: str, source: AbstractData) -> Facts:
     """Return the facts of a set that is not there: 64, 16 and 20 classes of 600 examples."""
     counts = {split: (600,) * classes for split, classes in SIZES.items()}
     shape = (1, 28, 28) if name == "glyphs" else (3, 32, 32)
-    return Facts(shape=shape, counts=counts, digest="0" * 64)
+    return Facts(form=Form(shape=shape, modality="image"), counts=counts, digest="0" * 64)
 
 
 SIZES = {"train": 64, "val": 16, "test": 20}
@@ -134,7 +135,7 @@ SAME_KEYS = [
     ("meta: protonet", "variants: [{label: another name, meta: protonet}]"),
     ("meta: protonet", "meta: protonet\nbaseline: random_init"),
     ("meta: protonet", "meta: protonet\nbudget: {metatrain_steps: 2500}"),  # 400 images a step
-    ("meta: protonet", "meta: protonet\nbudget: {metatrain_images: 1_000_399}"),
+    ("meta: protonet", "meta: protonet\nbudget: {metatrain_examples: 1_000_399}"),
     ("meta: protonet", "grid: {meta: [protonet]}"),
     ("meta: protonet", "meta: protonet\ntasks: labels"),
 ]
@@ -156,7 +157,7 @@ OTHER_KEYS = [
     ("meta: protonet\nnorm: support", {"metatrain", "evaluate"}),
     ("meta: protonet\ntasks: {name: labels, queries: 14}", {"metatrain", "evaluate"}),
     ("meta: protonet\ntasks: {name: labels, shots: 4}", {"metatrain", "evaluate"}),
-    ("meta: protonet\nbudget: {metatrain_images: 999_000}", {"metatrain", "evaluate"}),
+    ("meta: protonet\nbudget: {metatrain_examples: 999_000}", {"metatrain", "evaluate"}),
     ("meta: protonet\nseeds: [9]", {"metatrain", "evaluate"}),
 ]
 
@@ -217,7 +218,7 @@ def test_a_plan_survives_json(plan_of: PlanOf) -> None:
     """A plan written as JSON and read again is equal, keys included."""
     plan = plan_of(
         "grid: {pretext: [none, rotation], init: [scratch, pretext], meta: [none, maml]}\n"
-        "tasks: {name: labels, shots: match}\ncontrols: [pixel_neighbour]\n"
+        "tasks: {name: labels, shots: match}\ncontrols: [raw_neighbour]\n"
     )
     written = json.loads(json.dumps(plan.to_json()))
     again = Plan.from_json(written)

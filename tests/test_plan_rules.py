@@ -8,6 +8,7 @@ import pytest
 from bench.contract import AbstractData
 from bench.dataset import Facts
 from bench.errors import UserError
+from bench.form import Form
 from bench.plan import Plan, make_plan
 from bench.suite import read_suite, with_options
 
@@ -18,7 +19,7 @@ PlanOf = Callable[..., Plan]
 def facts_of(name: str, source: AbstractData) -> Facts:
     """Return the facts of a set that is not there: 64, 16 and 20 classes of 30 examples."""
     counts = {"train": (30,) * 64, "val": (30,) * 16, "test": (30,) * 19 + (20,)}
-    return Facts(shape=(1, 28, 28), counts=counts, digest="0" * 64)
+    return Facts(form=Form(shape=(1, 28, 28), modality="image"), counts=counts, digest="0" * 64)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ LABELLED = [
     ("pretext: rotation", ["rotation + none", "random_init"]),
     ("grid: {pretext: [none, rotation], meta: [none]}", ["random_init", "rotation + none"]),
     ("meta: none", ["random_init"]),
-    ("meta: none\ncontrols: [pixel_neighbour]", ["random_init", "pixel_neighbour"]),
+    ("meta: none\ncontrols: [raw_neighbour]", ["random_init", "raw_neighbour"]),
     ("meta: none\ncontrols: [random_init]", ["random_init"]),
     ("meta: {name: none, head: logistic}", ["none + none head=logistic", "random_init"]),
     (
@@ -287,7 +288,7 @@ BAD_BASELINES = [
     ("baseline: {meta: {name: maml, order: 1}, pretext: none}", "matches no variant."),
     ("baseline: {meta: {name: maml, ordr: 2}, pretext: none}", "matches no variant."),
     ("baseline: none + mamll", "matches no variant. Did you mean none + maml"),
-    ("baseline: pixel_neighbour", "matches no variant."),
+    ("baseline: raw_neighbour", "matches no variant."),
     ("baseline: {train: random_init}", ":6: baseline.train: the baseline of the class 'train' is"),
     ("baseline: {none: {meta: maml}}", ":6: baseline.none: this baseline matches no variant."),
     ("baseline: {validation: none + maml}", "Name a variant of that class: there is none."),
@@ -327,10 +328,10 @@ STEPS = [
     ("metatrain_steps: 40", 0.5, 20),
     ("metatrain_steps: 40", 0.001, 2),  # never below two
     ("metatrain_steps: 1", None, 2),
-    ("metatrain_images: 4000", None, 10),  # 20 ways x (5 + 15) examples a step
-    ("metatrain_images: 4399", None, 10),
-    ("metatrain_images: 4000", 0.25, 2),
-    ("metatrain_images: 1", None, 2),
+    ("metatrain_examples: 4000", None, 10),  # 20 ways x (5 + 15) examples a step
+    ("metatrain_examples: 4399", None, 10),
+    ("metatrain_examples: 4000", 0.25, 2),
+    ("metatrain_examples: 1", None, 2),
 ]
 
 
@@ -345,7 +346,7 @@ def test_budgets(plan_of: PlanOf, budget: str, scale: float | None, expected: in
 
 def test_images_count_every_view(plan_of: PlanOf) -> None:
     """A pretext's step costs its batch times its views."""
-    text = "pretext: {{name: {}, batch_size: 10}}\nbudget: {{pretrain_images: 4000}}\n"
+    text = "pretext: {{name: {}, batch_size: 10}}\nbudget: {{pretrain_examples: 4000}}\n"
     assert [steps(plan_of(text.format(p)), "pretrain") for p in ("rotation", "simclr")] == [
         100,
         200,

@@ -23,6 +23,7 @@ from bench.contract import (
 )
 from bench.dataset import Facts
 from bench.errors import UserError
+from bench.form import Form
 from bench.plan import Plan, make_plan
 from bench.pretext.erased import Erased
 from bench.pretext.jigsaw import Jigsaw
@@ -102,7 +103,7 @@ def pixel(x: Tensor, place: int) -> list[int]:
 
 def test_no_image_is_twice_in_a_task() -> None:
     """Support and queries together are different images."""
-    for task in tasks(60, images=18):  # as many as there are
+    for task in tasks(60, examples=18):  # as many as there are
         numbers = pixel(torch.cat([task.support_x, task.query_x]), 0)
         assert len(set(numbers)) == len(numbers) == 18
 
@@ -211,7 +212,7 @@ def plan_of(folder: Path, text: str) -> Plan:
 
     def facts_of(name: str, source: AbstractData) -> Facts:
         counts = {"train": (20,) * 8, "val": (10,) * 5, "test": (30,) * 8}
-        return Facts(shape=(1, 28, 28), counts=counts, digest="0" * 64)
+        return Facts(form=Form(shape=(1, 28, 28), modality="image"), counts=counts, digest="0" * 64)
 
     (folder / "suite.yaml").write_text(HEAD + text)
     return make_plan(read_suite(folder / "suite.yaml"), facts_of)

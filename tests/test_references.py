@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bench.contract import AbstractEncoder, Norm, Shape, Task, Tensors
 from bench.encoder.conv4 import Conv4
+from bench.form import Form
 from bench.meta.maml import Maml
 from bench.meta.reptile import Reptile
 from bench.stages.engine import Learner
@@ -126,7 +127,9 @@ def descended(params: Tensors, one: Task, steps: int, rate: float) -> Tensors:
 def test_maml_meta_gradient_equals_differences(order: Literal[1, 2], norm: Norm) -> None:
     """Order 2 is the slope of the query loss after the steps, order 1 the one at their end."""
     steps, rate, one = 3, 0.4, task()
-    built, params, buffers = network(Tiny().module((1, 5, 5)), nn.Linear(18, WAYS))
+    built, params, buffers = network(
+        Tiny().module(Form(shape=(1, 5, 5), modality="image")), nn.Linear(18, WAYS)
+    )
     like = one.support_x if norm == "support" else one.query_x
 
     def query_loss(at: Tensors) -> Tensor:
@@ -201,7 +204,9 @@ def test_maml_on_a_quadratic_has_its_closed_form(
 def test_maml_without_steps_guesses() -> None:
     """A 5-way learner after 0 steps is right for exactly 1/5, over all namings of the classes."""
     one = task(ways=5, shots=1, queries=3, shape=(3, 16, 16))
-    built, params, buffers = network(Conv4(width=4).module((3, 16, 16)), nn.Linear(4, 5))
+    built, params, buffers = network(
+        Conv4(width=4).module(Form(shape=(3, 16, 16), modality="image")), nn.Linear(4, 5)
+    )
     learner, right = Learner(built, buffers, "support", training=False), 0
     for order in permutations(range(5)):
         named = torch.tensor(order)

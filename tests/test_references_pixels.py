@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.contract import AbstractNetwork, Setting, Shape, Tensors
+from bench.form import Form
 from bench.pretext.colorize import Colorize
 from bench.pretext.mae import Mae
 
@@ -66,7 +67,7 @@ def images(*shape: int, seed: int = 2) -> Tensor:
 
 def setting(*shape: int) -> Setting:
     """Return a setting of images of a shape."""
-    return Setting(shape=shape, norm="running", ways=5)
+    return Setting(form=Form(shape=shape, modality="image"), norm="running", ways=5)
 
 
 def squares(image: Floats, side: int) -> list[tuple[slice, slice]]:

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from bench.catalogue import build, entries, load_class
 from bench.cell import Json
 from bench.contract import AbstractClassifying, AbstractNetwork, Setting, Tensors
+from bench.form import Form
 from bench.pretext.erased import NOISE, Erased
 from bench.pretext.jigsaw import Jigsaw, distant_permutations
 from bench.pretext.position import Position
@@ -374,6 +375,6 @@ def test_images_that_hold_no_class_are_declined(
 ) -> None:
     """Each member says why it makes no sense for some images."""
     said = build("pretext", name, params, "here").declines(
-        Setting(shape=shape, norm="running", ways=5)
+        Setting(form=Form(shape=shape, modality="image"), norm="running", ways=5)
     )
     assert (said or "").startswith(reason)

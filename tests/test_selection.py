@@ -14,6 +14,7 @@ from bench.contract import Tensors
 from bench.dataset import Dataset, Part, facts
 from bench.encoder.conv4 import Conv4
 from bench.episodes import draw_bank
+from bench.form import Form
 from bench.meta.maml import Maml
 from bench.meta.none import NoMeta
 from bench.meta.protonet import Protonet
@@ -186,7 +187,9 @@ def features(
     params: Tensors, buffers: Tensors, x: torch.Tensor, *, own_statistics: bool = False
 ) -> torch.Tensor:
     """Return the features of an encoder that torch alone builds."""
-    encoder = Conv4(width=16).module((1, 28, 28)).train(own_statistics)
+    encoder = (
+        Conv4(width=16).module(Form(shape=(1, 28, 28), modality="image")).train(own_statistics)
+    )
     named = {n.removeprefix("encoder."): v for n, v in {**params, **buffers}.items()}
     encoder.load_state_dict({name: named[name] for name in encoder.state_dict() if name in named})
     with torch.no_grad():
@@ -217,7 +220,7 @@ def test_the_oracle_keeps_what_is_best_on_true_classes(
     spec = specs_of(plan_of(f"{text}selection: {RULES['label_val']}\n"))[kind]
     work(store, spec)
     part = glyphs.part("val")
-    x = torch.from_numpy(np.array(part.images)).float() / 255
+    x = torch.from_numpy(np.array(part.examples)).float() / 255
     own = {}
     for step, (params, carried, _) in taken.items():
         buffers = {name.removeprefix("buffer/"): value for name, value in carried.items()}
@@ -243,7 +246,7 @@ def test_the_pretext_is_measured_on_images_of_the_validation_split(
     """The measure is the pretext's own loss there: with one batch of all, that of the split."""
     part = glyphs.part("val")
     part = Part(
-        images=np.array(part.images[:48]),
+        examples=np.array(part.examples[:48]),
         labels=part.labels[:48],
         classes=("a", "b"),
         counts=(24, 24),
@@ -254,7 +257,7 @@ def test_the_pretext_is_measured_on_images_of_the_validation_split(
     rule = "selection: {name: pretext_val, snapshots: 3, batches: 1}\n"
     spec = specs_of(plan_of(f"pretext: {{name: rotation, batch_size: 48}}\n{rule}"))["pretrain"]
     work(store, spec)
-    x = torch.from_numpy(part.images).float() / 255
+    x = torch.from_numpy(part.examples).float() / 255
     turned = torch.cat([x.rot90(turns, (-2, -1)) for turns in range(4)])
     own = {}
     for step, (params, carried, _) in taken.items():
@@ -325,10 +328,10 @@ def test_only_the_oracle_reads_labels(
 
     def relabelled(data: dict[str, Json]) -> Part:
         part = read_part(data)
-        order = np.random.default_rng(0).permutation(len(part.images))
+        order = np.random.default_rng(0).permutation(len(part.examples))
         counts = (24,) * 40 + (len(order) - 40 * 24,)
         return Part(
-            images=part.images[order],
+            examples=part.examples[order],
             labels=np.repeat(np.arange(41), counts),
             classes=tuple(str(number) for number in range(41)),
             counts=counts,
@@ -366,7 +369,7 @@ def test_pseudo_classes_are_clusters_of_the_features_at_the_start(
     fresh, fresh_again, pretrained, pretrained_again = made
     for one, other in ((fresh, fresh_again), (pretrained, pretrained_again)):
         assert one.counts == other.counts
-        assert np.array_equal(one.images, other.images)
+        assert np.array_equal(one.examples, other.examples)
         assert min(one.counts) >= 4
         assert len(one.counts) <= len(glyphs.part("val").images) // 60
     assert fresh.counts != pretrained.counts
@@ -378,7 +381,7 @@ def test_too_few_clusters_are_no_classes(
     """Features that all fall into one cluster end the stage with a word, and no selection."""
 
     def flat(part: Part, *given: object) -> np.ndarray:
-        return np.arange(len(part.images))[:, None] < 1.0
+        return np.arange(len(part.examples))[:, None] < 1.0
 
     monkeypatch.setattr(selection, "_features", flat)
     spec = specs_of(plan_of(f"meta: {PROTONET}\nselection: {RULES['pseudo_val']}\n"))["metatrain"]

@@ -8,6 +8,7 @@ import pytest
 from bench.cell import StageKind, StageSpec
 from bench.dataset import Dataset, Facts, facts
 from bench.errors import UserError
+from bench.form import Form
 from bench.plan import Plan, make_plan
 from bench.suite import LAST, Selection, read_suite
 
@@ -258,7 +259,7 @@ def test_a_loss_after_labels_is_a_pretext(plan_of: PlanOf) -> None:
 def small(name: str, source: object) -> Facts:
     """Return the facts of a set whose validation split has two classes of 30 and 20 examples."""
     counts = {"train": (300,) * 8, "val": (30, 20), "test": (30,) * 8}
-    return Facts(shape=(1, 28, 28), counts=counts, digest="0" * 64)
+    return Facts(form=Form(shape=(1, 28, 28), modality="image"), counts=counts, digest="0" * 64)
 
 
 TOO_SMALL = [

@@ -37,7 +37,7 @@ grid:
 variants:
   - {label: UMTRA, tasks: instances, meta: maml}
 baseline: {train: {pretext: none, meta: protonet}, none: random_init}
-budget: {pretrain_images: 5_000_000, metatrain_images: 5_000_000}
+budget: {pretrain_examples: 5_000_000, metatrain_examples: 5_000_000}
 evaluate: {episodes: 600, queries: 15, test_steps: 10}
 margin: 0.01
 """
@@ -80,7 +80,7 @@ def test_example_is_read_whole(read: Read, tmp_path: Path) -> None:
     assert suite.combinations[2].axes["meta"] == Choice(name="maml", params={"order": 1}, where="")
     assert suite.combinations[2].axes["meta"].where == f"{path}:9: grid.meta[2]"
     assert {one.budget for one in suite.combinations} == {
-        Budget(pretrain_images=5_000_000, metatrain_images=5_000_000)
+        Budget(pretrain_examples=5_000_000, metatrain_examples=5_000_000)
     }
 
 
@@ -129,7 +129,7 @@ def test_defaults(read: Read) -> None:
         LAST,
         None,
     )
-    assert one.budget == Budget(pretrain_images=1_000_000, metatrain_images=1_000_000)
+    assert one.budget == Budget(pretrain_examples=1_000_000, metatrain_examples=1_000_000)
     assert (named(one.axes), suite.only) == ({"meta": "maml"}, None)
 
 
@@ -199,12 +199,12 @@ def test_nested_plugins_stay_plain(read: Read) -> None:
 def test_variant_overrides_one_phase_of_the_budget(read: Read) -> None:
     """A variant's budget replaces only the phase it names."""
     suite = read(
-        "name: a\nmeta: maml\nbudget: {pretrain_steps: 7, metatrain_images: 8}\nvariants:\n"
+        "name: a\nmeta: maml\nbudget: {pretrain_steps: 7, metatrain_examples: 8}\nvariants:\n"
         "- {init: scratch, budget: {metatrain_steps: 9}}\n- {budget: {pretrain_steps: 7}}"
     )
     first, second = suite.combinations
     assert first.budget == Budget(pretrain_steps=7, metatrain_steps=9)
-    assert second.budget == Budget(pretrain_steps=7, metatrain_images=8)
+    assert second.budget == Budget(pretrain_steps=7, metatrain_examples=8)
 
 
 def test_where_names_any_key(read: Read, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_options_are_applied_and_suffix_the_name(read: Read) -> None:
     assert small.name == "cifar_fewshot-x0.002-s2-e100-only_UMTRA"
     assert (small.seeds, small.evaluate.episodes, small.only) == ((0, 1), 100, "UMTRA")
     assert {one.budget.scale for one in small.combinations} == {0.002}
-    assert small.combinations[0].budget.pretrain_images == 5_000_000
+    assert small.combinations[0].budget.pretrain_examples == 5_000_000
     assert (small.shots, small.evaluate.queries, full.name) == (full.shots, 15, "cifar_fewshot")
     assert with_options(full) == full
 

@@ -29,8 +29,8 @@ variants:
     meta: {name: maml, order: 1}
   - {label: 'true', init: supervised, meta: none, norm: transductive}
   - {label: selected, pretext: simclr, meta: protonet, selection: {name: label_val, snapshots: 2}}
-controls: [ssl_logistic, pixel_neighbour]
-budget: {pretrain_steps: 50, metatrain_images: 9_000}
+controls: [ssl_logistic, raw_neighbour]
+budget: {pretrain_steps: 50, metatrain_examples: 9_000}
 evaluate: {queries: 10, test_steps: 3}
 """
 

@@ -10,6 +10,7 @@ from bench.cell import Event, Failed, Finished, Json, StageSpec, Started
 from bench.contract import AbstractData
 from bench.dataset import Facts
 from bench.execute.protocol import AbstractExecutor
+from bench.form import Form
 from bench.plan import Plan
 from bench.rows import rows_of
 from bench.store import Store
@@ -28,7 +29,7 @@ baseline: {train: {pretext: none, meta: protonet}, none: random_init}
 def facts_of(name: str, source: AbstractData) -> Facts:
     """Return the facts of a set that is not there: 64, 40 and 20 classes of 30 examples."""
     counts = {"train": (30,) * 64, "val": (30,) * 40, "test": (30,) * 20}
-    return Facts(shape=(1, 28, 28), counts=counts, digest="0" * 64)
+    return Facts(form=Form(shape=(1, 28, 28), modality="image"), counts=counts, digest="0" * 64)
 
 
 def suite_of(folder: Path, text: str) -> Suite:

@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeFloat
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from bench.contract import AbstractAugment, Setting
+from bench.contract import AbstractAugment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class Affine(AbstractAugment):
     """
 
     reference: ClassVar[str] = "arXiv:2006.11325"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
     degrees: NonNegativeFloat = (
         15.0  # turns by up to this, either way; beyond it, some letters become others
     )
@@ -37,10 +38,6 @@ class Affine(AbstractAugment):
     shift: NonNegativeFloat = (
         0.1  # of the side; UMTRA: 6 of 28 pixels, where drawings fill the image less
     )
-
-    def declines(self, setting: Setting) -> str | None:
-        """Decline examples that are not images."""
-        return None if len(setting.shape) == 3 else "affine maps are of images [C, H, W]"
 
     def __call__(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
         """Return a warped copy of each image."""

@@ -32,6 +32,7 @@ class CropJitter(AbstractAugment):
     """
 
     reference: ClassVar[str] = "arXiv:2006.11325"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
     area: Annotated[float, Field(gt=0, le=1)] = (
         0.5  # smallest part of the image that a crop keeps; SimCLR: 0.08
     )
@@ -47,7 +48,7 @@ class CropJitter(AbstractAugment):
 
     def declines(self, setting: Setting) -> str | None:
         """Decline all but colour images."""
-        colour = len(setting.shape) == 3 and setting.shape[0] == 3
+        colour = setting.form.shape[0] == 3
         return None if colour else "crop_jitter changes colours, and these are not colour images"
 
     def __call__(self, x_BCHW: Tensor, rng: Generator) -> Tensor:

@@ -15,6 +15,7 @@ from bench.conformance import (
     init,
     meta,
     metatrain,
+    modality,
     pretext,
     search,
     tasks,
@@ -31,6 +32,7 @@ OF_KIND: Mapping[str, ModuleType] = {
     "encoder": encoder,
     "data": data,
     "augment": augment,
+    "modality": modality,
 }
 
 

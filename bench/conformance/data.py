@@ -69,7 +69,7 @@ def known_duplicates_are_examples(subject: Subject) -> None:
     mend = "List the sha256 of an example's bytes, uint8 as read() returns it: 64 hex digits."
     require(not bad, f"known_duplicates holds {', '.join(map(repr, bad))}", mend)
     if known:
-        seen = {hashlib.sha256(one.tobytes()).hexdigest() for one in _opened(subject).images}
+        seen = {hashlib.sha256(one.tobytes()).hexdigest() for one in _opened(subject).examples}
         lost = sorted(set(known) - seen)
         require(not lost, f"no example has the hash {', '.join(lost)}", mend)
 

@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.conformance.subject import Fault, Subject, Unchanged, close, require, require_repeats
 from bench.conformance.world import CPU, inputs, setting_for
-from bench.contract import AbstractEncoder, Shape
+from bench.contract import AbstractEncoder
 from bench.stages.network import Network, Statistics, build_encoder
 from bench.stages.place import precision
 
@@ -20,8 +20,8 @@ class _Built:
 
     def __init__(self, subject: Subject, *, channels_last: bool = False) -> None:
         assert isinstance(subject.plugin, AbstractEncoder)
-        self.shape: Shape = setting_for(subject.plugin, "running").shape
-        self.body = build_encoder(subject.plugin, self.shape, "conformance")
+        self.form = setting_for(subject.plugin, "running").form
+        self.body = build_encoder(subject.plugin, self.form, "conformance")
         self._network = Network(
             self.body, nn.Identity(), channels_last=channels_last, grouped=False
         )
@@ -36,7 +36,7 @@ def features_are_vectors(subject: Subject) -> None:
     """Examples [B, *shape] become features [B, D], with one D for every B."""
     with precision(torch.float64):
         built = _Built(subject)
-        shapes = [tuple(built(inputs(built.shape, count)).shape) for count in (1, 2, 5)]
+        shapes = [tuple(built(inputs(built.form, count)).shape) for count in (1, 2, 5)]
     require(
         all(len(shape) == 2 for shape in shapes)
         and [shape[0] for shape in shapes] == [1, 2, 5]
@@ -53,7 +53,7 @@ def every_weight_has_a_gradient(subject: Subject) -> None:
         if not built.params:
             return
         built.params = {name: value.requires_grad_() for name, value in built.params.items()}
-        features = built(inputs(built.shape, 4), "batch")
+        features = built(inputs(built.form, 4), "batch")
         weights = torch.linspace(-1, 1, features.numel()).view_as(features)
         try:
             found = torch.autograd.grad((features * weights).sum(), list(built.params.values()))
@@ -74,7 +74,7 @@ def the_input_is_left_as_it_is(subject: Subject) -> None:
     """It does not write into the examples."""
     with precision(torch.float64):
         built = _Built(subject)
-        x = inputs(built.shape, 3)
+        x = inputs(built.form, 3)
         unchanged = Unchanged(x=x)
         built(x)
     unchanged.require("its module")
@@ -83,8 +83,8 @@ def the_input_is_left_as_it_is(subject: Subject) -> None:
 def weights_follow_from_the_seed(subject: Subject) -> None:
     """Its first weights come from torch's default generator, which the engine seeds."""
     assert isinstance(subject.plugin, AbstractEncoder)
-    encoder, shape = subject.plugin, setting_for(subject.plugin, "running").shape
-    require_repeats(lambda: list(encoder.module(shape).state_dict().values()), "building a module")
+    encoder, form = subject.plugin, setting_for(subject.plugin, "running").form
+    require_repeats(lambda: list(encoder.module(form).state_dict().values()), "building a module")
 
 
 def norms_are_the_engines(subject: Subject) -> None:
@@ -97,7 +97,7 @@ def norms_are_the_engines(subject: Subject) -> None:
             if isinstance(module, _BatchNorm | nn.modules.instancenorm._InstanceNorm)
             and getattr(module, "track_running_stats", False)
         ]
-        x = inputs(built.shape, 4)
+        x = inputs(built.form, 4)
         alone, among = built(x[:1]), built(x)[:1]
     require(not stray, f"it holds {', '.join(stray)} with running statistics", NORMS)
     require(
@@ -111,7 +111,7 @@ def modes_do_not_matter(subject: Subject) -> None:
     """Training and evaluation mode give the same features: only batch norm may differ."""
     with precision(torch.float64):
         built = _Built(subject)
-        x = inputs(built.shape, 3)
+        x = inputs(built.form, 3)
         training = built(x)
         built.body.eval()
         evaluation = built(x)
@@ -123,18 +123,18 @@ def modes_do_not_matter(subject: Subject) -> None:
 
 
 def memory_formats_do_not_matter(subject: Subject) -> None:
-    """Images stored channels last, which are faster on a CPU, give the same features."""
+    """Examples stored channels last, which are faster on a CPU, give the same features."""
     with precision(torch.float64):
         plain, fast = _Built(subject), _Built(subject, channels_last=True)
-        x = inputs(plain.shape, 3)
+        x = inputs(plain.form, 3)
         try:
             same = close(plain(x, "batch"), fast(x, "batch"), SLACK)
         except RuntimeError as error:
             mend = "Use .flatten or .reshape where .view needs one memory format."
-            raise Fault(f"it fails on images stored channels last: {error}", mend) from error
+            raise Fault(f"it fails on examples stored channels last: {error}", mend) from error
     require(
         same,
-        "images stored channels last give other features",
+        "examples stored channels last give other features",
         "Index by dimension, never by stride or storage.",
     )
 
@@ -143,7 +143,7 @@ def it_can_be_batched_over_tasks(subject: Subject) -> None:
     """Under torch.func.vmap, by which a GPU runs several tasks, features stay the same."""
     with precision(torch.float64):
         built = _Built(subject)
-        x = inputs(built.shape, 8).view(2, 4, *built.shape)
+        x = inputs(built.form, 8).view(2, 4, *built.form.shape)
         try:
             together = vmap(lambda one: built(one, "batch"))(x)
         except RuntimeError as error:

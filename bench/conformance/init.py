@@ -38,11 +38,11 @@ class _Scene:
 def _scene(subject: Subject) -> _Scene:
     init = subject.plugin
     assert isinstance(init, AbstractInit)
-    shape = setting_for(init, "running").shape
+    form = setting_for(init, "running").form
     return _Scene(
         init=init,
-        trial=small(shape, lambda width: init.head(width, CLASSES)),
-        x=inputs(shape, BATCH),
+        trial=small(form, lambda width: init.head(width, CLASSES)),
+        x=inputs(form, BATCH),
         label=torch.arange(BATCH) % CLASSES,
     )
 

@@ -15,6 +15,7 @@ from bench.contract import (
     AbstractLearner,
     AbstractMeta,
     AbstractMetaTrained,
+    Form,
     Norm,
     Task,
     TaskShape,
@@ -36,6 +37,7 @@ class _Scene:
     meta: AbstractMeta
     trial: Small
     task: Task
+    form: Form
     norm: Norm
 
     def adapted(self, task: Task | None = None, learner: AbstractLearner | None = None) -> Tensors:
@@ -78,12 +80,12 @@ def _scene(subject: Subject, norm: Norm | None = None) -> _Scene:
     assert isinstance(meta, AbstractMeta)
     # Under transductive norm everything depends on all queries, whatever the method.
     norm = norm or ("support" if meta.norm == "transductive" else meta.norm)
-    shape = setting_for(meta, norm, tasks=isinstance(meta, AbstractMetaTrained)).shape
+    form = setting_for(meta, norm, tasks=isinstance(meta, AbstractMetaTrained)).form
     if isinstance(meta, AbstractMetaTrained):
-        trial = small(shape, lambda width: meta.head(width, SHAPE.ways), meta.learned)
+        trial = small(form, lambda width: meta.head(width, SHAPE.ways), meta.learned)
     else:
-        trial = small(shape, lambda width: nn.Identity())
-    return _Scene(meta=meta, trial=trial, task=task_of(SHAPE, shape), norm=norm)
+        trial = small(form, lambda width: nn.Identity())
+    return _Scene(meta=meta, trial=trial, task=task_of(SHAPE, form), form=form, norm=norm)
 
 
 def adaptation_starts_where_it_is_told(subject: Subject) -> None:
@@ -271,8 +273,7 @@ def tests_can_be_batched(subject: Subject) -> None:
         return
     with precision(torch.float64):
         scene = _scene(subject, "support")
-        shape = scene.task.query_x.shape[1:]
-        tasks = [task_of(SHAPE, shape, name) for name in ("first", "second", "third")]
+        tasks = [task_of(SHAPE, scene.form, name) for name in ("first", "second", "third")]
         apart = _predictions(scene, tasks, vectorised=False)
         try:
             together = _predictions(scene, tasks, vectorised=True)

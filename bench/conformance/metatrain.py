@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.conformance.subject import Fault, Subject, Unchanged, close, require, require_repeats
 from bench.conformance.world import Small, setting_for, small, task_of
-from bench.contract import AbstractMetaTrained, Norm, Shape, Task, TaskShape
+from bench.contract import AbstractMetaTrained, Form, Norm, Task, TaskShape
 from bench.stages.engine import over_tasks
 from bench.stages.place import precision
 from bench.stages.streams import seed_default
@@ -28,11 +28,11 @@ class _Scene:
     meta: AbstractMetaTrained
     trial: Small
     shape: TaskShape
-    example_shape: Shape
+    form: Form
     norm: Norm
 
     def task(self, name: str = "task") -> Task:
-        return task_of(self.shape, self.example_shape, name)
+        return task_of(self.shape, self.form, name)
 
     def gradient(
         self, task: Task, params: dict[str, Tensor] | None = None
@@ -55,9 +55,9 @@ def _scene(subject: Subject, norm: Norm | None = None) -> _Scene:
     shape = setting.task
     return _Scene(
         meta=meta,
-        trial=small(setting.shape, lambda width: meta.head(width, shape.ways), meta.learned),
+        trial=small(setting.form, lambda width: meta.head(width, shape.ways), meta.learned),
         shape=shape,
-        example_shape=setting.shape,
+        form=setting.form,
         norm=norm,
     )
 

@@ -12,11 +12,12 @@ from bench.conformance.world import (
     Handed,
     Small,
     inputs,
+    kind_of,
     setting_for,
     small,
     task_of,
 )
-from bench.contract import AbstractClassifying, AbstractPretext, Shape, Task, Tensors
+from bench.contract import AbstractClassifying, AbstractPretext, Form, Task, Tensors
 from bench.stages.checkpoint import prefixed
 from bench.stages.place import precision
 from bench.stages.streams import generator, seed_default
@@ -32,19 +33,19 @@ class _Scene:
     """A pretext, a network for it, and a batch."""
 
     pretext: AbstractPretext
-    shape: Shape
+    form: Form
     trial: Small
     x: Tensor
     state: Tensors
 
     def head(self) -> nn.Module:
-        return self.pretext.head(16, self.shape)
+        return self.pretext.head(16, self.form)
 
     def episode(self) -> Task:
         asked = self.pretext.validates
         assert asked is not None
         with precision(self.x.dtype):
-            return task_of(asked.shape, self.shape)
+            return task_of(asked.shape, self.form)
 
     def loss(self, params: Tensors | None = None, *, default_seed: int = 0) -> "_Step":
         """Compute the loss of the batch with the draws of one and the same step."""
@@ -85,10 +86,10 @@ def _scene(subject: Subject, count: int = COUNT) -> _Scene:
     pretext = subject.plugin
     assert isinstance(pretext, AbstractPretext)
     pretext = replace(pretext, batch_size=count)  # type: ignore[type-var]  # plug-ins are dataclasses
-    shape = setting_for(pretext, "running").shape
-    trial = small(shape, lambda width: pretext.head(width, shape))
+    form = setting_for(pretext, "running").form
+    trial = small(form, lambda width: pretext.head(width, form))
     state = pretext.state(Handed(trial, trial.params))
-    return _Scene(pretext=pretext, shape=shape, trial=trial, x=inputs(shape, count), state=state)
+    return _Scene(pretext=pretext, form=form, trial=trial, x=inputs(form, count), state=state)
 
 
 def the_loss_can_be_trained(subject: Subject) -> None:
@@ -147,7 +148,7 @@ def views_are_counted(subject: Subject) -> None:
             step = scene.loss()
             encoded, times = encoded + step.encoded, step.encoded / len(scene.x)
             if type(pretext).examples is AbstractPretext.examples:
-                found = f"views is {pretext.views}, but each image of a batch is encoded"
+                found = f"views is {pretext.views}, but each example of a batch is encoded"
                 found += f" {times:g} times"
                 mend = f"Write views: ClassVar[int] = {round(times)}."
             else:
@@ -184,36 +185,36 @@ def the_state_keeps_its_form(subject: Subject) -> None:
     )
 
 
-def two_images_are_enough(subject: Subject) -> None:
+def two_examples_are_enough(subject: Subject) -> None:
     """The smallest batch that holds a comparison gives a finite loss."""
     with precision(torch.float64):
         loss = _scene(subject, 2).loss().loss
     require(
         loss.isfinite().all(),
-        f"on a batch of two images its loss is {float(loss.detach())}",
+        f"on a batch of two examples its loss is {float(loss.detach())}",
         "Divide by what cannot be zero, or refuse the batch_size in __post_init__.",
     )
 
 
-def any_number_of_images_will_do(subject: Subject) -> None:
-    """As an auxiliary loss it is given the images of tasks, as many as these have."""
+def any_number_of_examples_will_do(subject: Subject) -> None:
+    """As an auxiliary loss it is given the examples of tasks, as many as these have."""
     with precision(torch.float64):
         scene = _scene(subject)
         if scene.pretext.validates:
             return  # such a pretext is refused as an auxiliary loss
-        other = inputs(scene.shape, COUNT + 1, "images of tasks")
+        other = inputs(scene.form, COUNT + 1, "examples of tasks")
         step = replace(scene, x=other).loss()
         gradient = step.gradient()
     require(
         step.loss.isfinite() and any(v.any() for n, v in gradient.items() if "encoder" in n),
-        f"on {COUNT + 1} images, of a batch_size of {COUNT}, its loss is"
+        f"on {COUNT + 1} examples, of a batch_size of {COUNT}, its loss is"
         f" {float(step.loss.detach()):.6g}, or does not reach the encoder",
-        "Take the number of images from the batch, len(x), and not from batch_size.",
+        "Take the number of examples from the batch, len(x), and not from batch_size.",
     )
     require(
         step.encoded == scene.pretext.views * len(other),
-        f"of {len(other)} images, of a batch_size of {COUNT}, it encodes {step.encoded} views",
-        "Encode every image of the batch as often as views says.",
+        f"of {len(other)} examples, of a batch_size of {COUNT}, it encodes {step.encoded} views",
+        "Encode every example of the batch as often as views says.",
     )
 
 
@@ -270,11 +271,11 @@ def both_precisions_agree(subject: Subject) -> None:
     )
 
 
-def what_is_shown_is_an_image(subject: Subject) -> None:
-    """If it has classes, it shows any image as each: in its shape and type, in [0, 1], repeatably.
+def what_is_shown_is_an_example(subject: Subject) -> None:
+    """If it has classes, it shows any example as each: another that could be real, repeatably.
 
-    The images, and what numpy's and Python's generators hold, stay as they are; two classes of one
-    image do not look alike.
+    The examples, and what numpy's and Python's generators hold, stay as they are; two classes of
+    one example do not look alike.
     """
     pretext = subject.plugin
     if not isinstance(pretext, AbstractClassifying):
@@ -290,7 +291,8 @@ def what_is_shown_is_an_image(subject: Subject) -> None:
 
 
 def _require_shown(pretext: AbstractClassifying) -> None:
-    x = inputs(setting_for(pretext, "running").shape, 1)
+    form = setting_for(pretext, "running").form
+    x = inputs(form, 1)
     x = x.repeat(pretext.num_classes, *[1] * (x.dim() - 1))
     unchanged = Unchanged(x=x)
     classes = torch.arange(pretext.num_classes)
@@ -304,17 +306,18 @@ def _require_shown(pretext: AbstractClassifying) -> None:
     require(
         shown.shape == x.shape and shown.dtype == x.dtype,
         f"show() makes {shown.dtype} {list(shown.shape)} of {x.dtype} {list(x.shape)}",
-        "Return one image for each, of the same shape and type.",
+        "Return one example for each, of the same shape and type.",
     )
+    reason = kind_of(form.modality).allows(shown, form)
     require(
-        shown.min() >= 0 and shown.max() <= 1,
-        f"what it shows reaches from {shown.min()} to {shown.max()}",
-        "Images are in [0, 1]: clamp what noise or interpolation adds.",
+        reason is None,
+        f"what it shows is no {form.modality} data: {reason}",
+        "Keep what is shown an example: of images, clamp what noise or interpolation adds.",
     )
     require(
         len(torch.unique(shown, dim=0)) == len(shown),
-        "it shows one image alike in two of its classes",
-        "Each class of [0, num_classes) has to change the image in its own way.",
+        "it shows one example alike in two of its classes",
+        "Each class of [0, num_classes) has to change the example in its own way.",
     )
 
 

@@ -33,7 +33,7 @@ def costs_are_not_drawn(subject: Subject) -> None:
     require(
         costs[0] == costs[1],
         f"ten steps of its candidates pass {costs[0]} examples, or {costs[1]} by another draw",
-        "Draw what decides no cost: the plan counts images before anything is drawn.",
+        "Draw what decides no cost: the plan counts examples before anything is drawn.",
     )
 
 

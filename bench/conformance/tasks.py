@@ -6,19 +6,20 @@ for a task; what is held of classes is held of them.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from bench.conformance.subject import Fault, Subject, require, require_repeats
-from bench.conformance.world import CPU, WAYS, setting_for
+from bench.conformance.world import CPU, WAYS, inputs, kind_of, noisy, setting_for
 from bench.contract import (
     AbstractAugment,
     AbstractClustered,
     AbstractTasks,
+    Form,
     Setting,
-    Shape,
     Task,
     TaskShape,
 )
@@ -30,15 +31,14 @@ CLASSES, MEMBERS = 10, (12, 9)  # classes, and how many examples every other one
 TASKS = 30  # with 3 ways, chance would sort all of their labels once in 6 ** 30
 
 
-class _Shaded(AbstractAugment):
-    """Views that keep the first value, which tells the example: for tasks of known images."""
+class _Noisy(AbstractAugment):
+    """Views that keep the first value, which tells the example: for tasks of known examples."""
 
     reference = "arXiv:1811.11819"
 
-    def __call__(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
-        shade = torch.rand(len(x_BCHW), *[1] * (x_BCHW.dim() - 1), generator=rng)
-        views = x_BCHW * shade.to(x_BCHW.dtype)
-        views.flatten(1)[:, 0] = x_BCHW.flatten(1)[:, 0]
+    def __call__(self, x: Tensor, rng: Generator) -> Tensor:
+        views = noisy(x, rng)
+        views.flatten(1)[:, 0] = x.flatten(1)[:, 0]
         return views
 
 
@@ -50,14 +50,14 @@ class _World:
         self.tasks = subject.plugin
         setting = setting_for(self.tasks, "support", tasks=True)
         assert setting.task is not None
-        self.shape, self.example_shape = setting.task, setting.shape
-        self.part = _part(setting.shape)
+        self.shape, self.form = setting.task, setting.form
+        self.part = _part(setting.form)
         self.groupings = self._groupings()
         least = self.shape.shots + self.shape.queries
         handed = [members_of(grouping, least) for grouping in self.groupings]
         self.source = Source(
             self.part,
-            _Shaded(),
+            _Noisy(),
             CPU,
             labels=self.tasks.uses_labels,
             clusters=handed if isinstance(self.tasks, AbstractClustered) else (),
@@ -94,49 +94,56 @@ class _World:
                 "Say uses_labels: ClassVar[bool] = True, or leave source.classes() alone.",
             ) from error
 
+    def numbers(self, x: Tensor) -> list[int]:
+        """Return which example of the split each view is of, by the first value or most tokens."""
+        stored = kind_of(self.form.modality).inputs(torch.from_numpy(self.part.examples)).flatten(1)
+        if self.form.vocabulary:
+            return (x.unsqueeze(1) == stored).sum(2).argmax(1).tolist()
+        return (x.flatten(1)[:, :1] - stored[:, 0]).abs().argmin(1).tolist()
 
-def _part(shape: Shape) -> Part:
+
+def _part(form: Form) -> Part:
+    """Return classes of examples whose first values are their numbers; tokens are as they come."""
     counts = tuple(MEMBERS[number % 2] for number in range(CLASSES))
-    total = sum(counts)
-    images = np.arange(total * int(np.prod(shape)), dtype=np.int64).reshape(total, *shape) * 7 % 251
-    images.reshape(total, -1)[:, 0] = np.arange(total)
+    total, size = sum(counts), prod(form.shape)
+    examples = np.arange(total * size).reshape(total, *form.shape) * 7 % 251
+    examples.reshape(total, -1)[:, 0] = np.arange(total)
+    if form.vocabulary:
+        examples = inputs(form, total, "tasks").numpy()
     return Part(
-        images=images.astype(np.uint8),
+        examples=examples.astype(kind_of(form.modality).stored),
+        form=form,
         labels=np.repeat(np.arange(CLASSES), counts),
         classes=tuple(f"class {number}" for number in range(CLASSES)),
         counts=counts,
     )
 
 
-def _numbers(x: Tensor) -> list[int]:
-    """Return which example each view is of."""
-    return (x.flatten(1)[:, 0] * 255).round().long().tolist()
-
-
 def tasks_have_the_asked_shape(subject: Subject) -> None:
-    """A task has ways x shots examples, and ways x queries, in [0, 1], in torch's precision."""
+    """A task has ways x shots examples, and ways x queries, that could be real, each."""
     world = _World(subject)
     for shape in (world.shape, replace(world.shape, ways=WAYS + 2)):
-        setting = Setting(shape=world.example_shape, norm="support", ways=WAYS, task=shape)
-        if world.tasks.declines(setting) is None:
-            _require_shape(world.draw(0, shape), shape, world.example_shape)
+        setting = Setting(form=world.form, norm="support", ways=WAYS, task=shape)
+        if world.tasks.refuses(setting) is None:
+            _require_shape(world.draw(0, shape), shape, world.form)
 
 
-def _require_shape(task: Task, shape: TaskShape, example_shape: Shape) -> None:
+def _require_shape(task: Task, shape: TaskShape, form: Form) -> None:
     for part, each, x in (
         ("support_x", shape.shots, task.support_x),
         ("query_x", shape.queries, task.query_x),
     ):
-        wanted = (shape.ways * each, *example_shape)
+        wanted = (shape.ways * each, *form.shape)
         require(
-            tuple(x.shape) == wanted and x.dtype == torch.get_default_dtype(),
+            tuple(x.shape) == wanted and x.dtype == inputs(form, 1).dtype,
             f"for {shape} {part} is {x.dtype} {list(x.shape)}, not {list(wanted)}",
             "Gather examples with source.examples(index), ways * shots and ways * queries of them.",
         )
+        reason = kind_of(form.modality).allows(x, form)
         require(
-            not len(x) or (x.min() >= 0 and x.max() <= 1),
-            f"{part} reaches from {x.min()} to {x.max()}",
-            "Examples are in [0, 1], as source.examples and source.augment return them.",
+            reason is None,
+            f"{part} holds no {form.modality} data: {reason}",
+            "Return examples as source.examples and source.augment do.",
         )
     require(task.ways == shape.ways, f"ways is {task.ways}", f"Return ways={shape.ways}.")
 
@@ -233,7 +240,7 @@ def support_and_queries_are_different_examples(subject: Subject) -> None:
         return  # its classes are its own invention, and queries may be views of the support
     for seed in range(TASKS):
         task = world.draw(seed)
-        numbers = _numbers(torch.cat([task.support_x, task.query_x]))
+        numbers = world.numbers(torch.cat([task.support_x, task.query_x]))
         require(
             len(set(numbers)) == len(numbers),
             "an example is twice in one task",
@@ -257,7 +264,7 @@ def _agree(labels: list[int], groups: list[int]) -> bool:
 def labels_say_nothing_of_classes(subject: Subject) -> None:
     """With classes or clusters: which label one gets differs from task to task, in no order."""
     world = _World(subject)
-    first = [_numbers(world.draw(seed).support_x[:WAYS]) for seed in range(TASKS)]
+    first = [world.numbers(world.draw(seed).support_x[:WAYS]) for seed in range(TASKS)]
     orders = [[world.group_of(one, numbers) for numbers in first] for one in world.groupings]
     require(
         all(any(order != sorted(order) for order in found) for found in orders),

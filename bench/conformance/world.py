@@ -1,6 +1,6 @@
-"""Small inputs that plug-ins are tried on: images, tasks, and a smooth network.
+"""Small inputs that plug-ins are tried on: examples, tasks, and a smooth network.
 
-Shapes: B inputs, C channels, H height, W width, D features, N ways.
+Shapes: B inputs, C channels, T tokens, D features, N ways.
 """
 
 from collections.abc import Callable
@@ -11,13 +11,15 @@ from math import prod
 import torch
 from torch import Generator, Tensor, nn
 
+from bench.catalogue import build, entries
 from bench.conformance.subject import Fault
 from bench.contract import (
+    AbstractModality,
     AbstractNetwork,
     AbstractPlugin,
+    Form,
     Norm,
     Setting,
-    Shape,
     Task,
     TaskShape,
     Tensors,
@@ -26,12 +28,10 @@ from bench.stages.checkpoint import prefixed
 from bench.stages.engine import Learner
 from bench.stages.network import Network, width_of
 from bench.stages.streams import generator, seed_default
+from bench.tokens import PAD, UNKNOWN
 
 CPU = torch.device("cpu")
 WAYS = 3
-SHAPES: tuple[Shape, ...] = (
-    (3, 20, 20), (1, 20, 20), (3, 32, 32), (1, 28, 28), (3, 84, 84), (2, 64), (1, 64), (32,)
-)  # fmt: skip  # the first that a plug-in does not decline
 TASKS = (
     TaskShape(ways=WAYS, shots=2, queries=3),
     TaskShape(ways=WAYS, shots=1, queries=3),
@@ -42,44 +42,70 @@ TASKS = (
 def setting_for(plugin: AbstractPlugin, norm: Norm, *, tasks: bool = False) -> Setting:
     """Return a small setting that the plug-in does not decline."""
     reasons = []
-    for shape, task in product(SHAPES, TASKS if tasks else (None,)):
-        setting = Setting(shape=shape, norm=norm, ways=WAYS, task=task, fixed_classes=tasks)
-        reason = plugin.declines(setting)
+    for form, task in product(_forms(plugin), TASKS if tasks else (None,)):
+        setting = Setting(form=form, norm=norm, ways=WAYS, task=task, fixed_classes=tasks)
+        reason = plugin.refuses(setting)
         if reason is None:
             return setting
-        reasons.append(f"{list(shape)}: {reason}")
+        reasons.append(f"{list(form.shape)}: {reason}")
     raise Fault(
         "it declines every setting that was tried: " + "; ".join(reasons),
         "Let declines() return None for one of these shapes.",
     )
 
 
-def inputs(shape: Shape, count: int, name: str = "inputs") -> Tensor:
-    """Return [count, *shape] in [0, 1], torch's default precision; smooth, and each another."""
+def _forms(plugin: AbstractPlugin) -> list[Form]:
+    """Return what examples of the kinds of data that a plug-in is made for can be."""
+    kinds = entries("modality") if plugin.modalities is None else plugin.modalities
+    return [form for kind in kinds for form in kind_of(kind).forms]
+
+
+def kind_of(name: str) -> AbstractModality:
+    """Return a modality by its name."""
+    modality = build("modality", name, {}, f"modality/{name}")
+    assert isinstance(modality, AbstractModality)
+    return modality
+
+
+def inputs(form: Form, count: int, name: str = "inputs") -> Tensor:
+    """Return [count, *form.shape], floats in torch's default precision; each is another."""
     rng = generator(CPU, "conformance", name)
-    noise = torch.rand(count, *shape, generator=rng, dtype=torch.float64)
-    ramp = torch.linspace(0, 1, shape[-1], dtype=torch.float64)
-    tilt = torch.rand(count, *[1] * len(shape), generator=rng, dtype=torch.float64)
-    return (0.4 * noise + 0.6 * tilt * ramp).to(torch.get_default_dtype())
+    return kind_of(form.modality).made(form, count, rng)
 
 
-def task_of(task: TaskShape, shape: Shape, name: str = "task") -> Task:
+def task_of(task: TaskShape, form: Form, name: str = "task") -> Task:
     """Return a task whose classes differ, support in the order of the contract.
 
     Its ways are all the classes that there are, the last one first.
     """
-    centres = inputs(shape, task.ways, f"{name} centres")
+    centres = inputs(form, task.ways, f"{name} centres")
     support_y = torch.arange(task.ways).repeat(task.shots)
     query_y = torch.arange(task.ways).repeat(task.queries)
     return Task(
-        support_x=0.5 * centres[support_y] + 0.5 * inputs(shape, len(support_y), f"{name} support"),
+        support_x=_between(centres[support_y], inputs(form, len(support_y), f"{name} support")),
         support_y=support_y,
-        query_x=0.5 * centres[query_y] + 0.5 * inputs(shape, len(query_y), f"{name} query"),
+        query_x=_between(centres[query_y], inputs(form, len(query_y), f"{name} query")),
         query_y=query_y,
         ways=task.ways,
         classes=torch.arange(task.ways).flip(0),
         rivals=torch.ones(task.ways, dtype=torch.bool),
     )
+
+
+def _between(one: Tensor, other: Tensor) -> Tensor:
+    """Return the mean of two batches; of ids, every other one of each, as far as both reach."""
+    if one.is_floating_point():
+        return 0.5 * one + 0.5 * other
+    even = torch.arange(one.shape[1]) % 2 == 0
+    return torch.where(even, one, other) * ((one != PAD) & (other != PAD))
+
+
+def noisy(x: Tensor, rng: Generator) -> Tensor:
+    """Return copies with some noise; of ids, some are unknown."""
+    noise = torch.rand(x.shape, generator=rng, dtype=torch.float32)
+    if x.is_floating_point():
+        return 0.8 * x + 0.2 * noise.to(x.dtype)
+    return x.masked_fill((noise < 0.2) & (x != PAD), UNKNOWN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +128,14 @@ class Small:
 
 
 def small(
-    shape: Shape,
+    form: Form,
     head: Callable[[int], nn.Module],
     learned: Callable[[Tensors], Tensors] | None = None,
 ) -> Small:
     """Build a network that is smooth everywhere: finite differences meet no kink."""
     seed_default("conformance", "encoder")
-    encoder = _encoder(shape).to(torch.get_default_dtype())
-    width = width_of(encoder, shape)
+    encoder = _encoder(form).to(torch.get_default_dtype())
+    width = width_of(encoder, form)
     seed_default("conformance", "head")
     top = head(width).to(torch.get_default_dtype())
     network = Network(encoder, top, channels_last=False, grouped=False)
@@ -118,8 +144,17 @@ def small(
     return Small(network=network, params=params, buffers=buffers)
 
 
-def _encoder(shape: Shape) -> nn.Module:
+def _encoder(form: Form) -> nn.Module:
     """Return layers without a bias before a norm: its gradient would be rounding alone."""
+    shape = form.shape
+    if form.vocabulary:
+        return nn.Sequential(
+            nn.Embedding(len(form.vocabulary), 8),
+            nn.Flatten(),
+            nn.Linear(8 * shape[0], 8, bias=False),
+            nn.BatchNorm1d(8),
+            nn.Softplus(),
+        )
     if len(shape) != 3:
         return nn.Sequential(
             nn.Flatten(), nn.Linear(prod(shape), 8, bias=False), nn.BatchNorm1d(8), nn.Softplus()
@@ -152,19 +187,18 @@ class Handed(AbstractNetwork):
         """Examples passed forward, here and in networks with other parameters."""
         return self.spent[0]
 
-    def encode(self, x_BCHW: Tensor) -> Tensor:
+    def encode(self, x: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Return features, and count."""
-        self.spent[0] += len(x_BCHW)
-        return self._trial.network.encode(self._params, self._buffers, x_BCHW, "learned")
+        self.spent[0] += len(x)
+        return self._trial.network.encode(self._params, self._buffers, x, "learned", dropout)
 
     def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
         """Apply the head, or one child of it."""
         return self._trial.network.head(self._params, self._buffers, z_BD, "learned", child)
 
-    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+    def augment(self, x: Tensor, rng: Generator) -> Tensor:
         """Return noisy copies."""
-        noise = torch.rand(x_BCHW.shape, generator=rng, dtype=torch.float32)
-        return 0.8 * x_BCHW + 0.2 * noise.to(x_BCHW.dtype)
+        return noisy(x, rng)
 
     @property
     def params(self) -> Tensors:

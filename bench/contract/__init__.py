@@ -3,7 +3,7 @@
 A plug-in is a frozen keyword-only dataclass whose fields are its hyper-parameters. It is
 stateless, and holds nothing but the method: no device, no logging, no global seed.
 
-Shapes: B inputs, C channels, H height, W width, D features, N ways.
+Shapes: B inputs, D features, N ways.
 """
 
 from bench.cell import Norm
@@ -19,6 +19,7 @@ from bench.contract.plugin import (
     AbstractAugment,
     AbstractData,
     AbstractEncoder,
+    AbstractModality,
     AbstractPlugin,
     AbstractTrained,
 )
@@ -36,12 +37,12 @@ from bench.contract.values import (
     Examples,
     Loss,
     Setting,
-    Shape,
     Task,
     TaskShape,
     Tensors,
     Validation,
 )
+from bench.form import Form, Shape
 from bench.space import OneOf, Reals, Space, Whole
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "AbstractLearner",
     "AbstractMeta",
     "AbstractMetaTrained",
+    "AbstractModality",
     "AbstractNetwork",
     "AbstractPlugin",
     "AbstractPretext",
@@ -63,6 +65,7 @@ __all__ = [
     "AbstractTrained",
     "AtLeastTwo",
     "Examples",
+    "Form",
     "Loss",
     "Norm",
     "OneOf",

@@ -11,20 +11,22 @@ from bench.cell import Norm
 from bench.contract.plugin import AbstractPlugin, AbstractTrained
 from bench.contract.pretraining import AbstractPretext
 from bench.contract.values import Loss, Task, TaskShape, Tensors
+from bench.form import Form
 
 
 class AbstractSource(ABC):
     """What a task source draws from: the training examples of a suite's data."""
 
     num_examples: int
+    form: Form
     device: torch.device
 
     @abstractmethod
     def examples(self, index: Tensor) -> Tensor:
-        """Gather examples as floats in [0, 1]."""
+        """Gather examples, as encoders see them."""
 
     @abstractmethod
-    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+    def augment(self, x: Tensor, rng: Generator) -> Tensor:
         """Return one view of each example, by the suite's policy.
 
         Raises:
@@ -90,7 +92,7 @@ class AbstractLearner(ABC):
     """
 
     @abstractmethod
-    def embed(self, params: Tensors, x_BCHW: Tensor) -> Tensor:
+    def embed(self, params: Tensors, x: Tensor) -> Tensor:
         """Return features [B, D] of a support set, normalised by itself or running statistics."""
 
     @abstractmethod

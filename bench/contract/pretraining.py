@@ -9,22 +9,27 @@ from pydantic import PlainSerializer, PlainValidator, SerializationInfo, Validat
 from torch import Generator, Tensor, nn
 
 from bench.contract.plugin import AbstractPlugin, AbstractTrained
-from bench.contract.values import Shape, Task, Tensors, Validation
+from bench.contract.values import Task, Tensors, Validation
+from bench.form import Form
 
 
 class AbstractNetwork(ABC):
     """What a pretext task is handed: encoder, its own head, the suite's augmentation."""
 
     @abstractmethod
-    def encode(self, x_BCHW: Tensor) -> Tensor:
-        """Return features [B, D]."""
+    def encode(self, x: Tensor, *, dropout: float = 0.0) -> Tensor:
+        """Return features [B, D].
+
+        ``dropout``: with what probability each ``nn.Dropout`` of the encoder drops a value, by
+        torch's default generator, which the engine seeds before a step.
+        """
 
     @abstractmethod
     def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
         """Apply the layers that the pretext's ``head`` built, or one child module of them."""
 
     @abstractmethod
-    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+    def augment(self, x: Tensor, rng: Generator) -> Tensor:
         """Return one view of each example, by the suite's policy.
 
         Raises:
@@ -65,7 +70,7 @@ class AbstractInit(AbstractTrained):
         """Return the layers on top of ``width`` features; the engine seeds their initialisation."""
 
     @abstractmethod
-    def loss(self, net: AbstractNetwork, x_BCHW: Tensor, label_B: Tensor, rng: Generator) -> Tensor:
+    def loss(self, net: AbstractNetwork, x: Tensor, label_B: Tensor, rng: Generator) -> Tensor:
         """Return a scalar loss; labels are in [0, classes)."""
 
 
@@ -93,7 +98,7 @@ class AbstractPretext(AbstractTrained):
         return self
 
     @abstractmethod
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return the layers on top of ``width`` features; the engine seeds their initialisation."""
 
     def state(self, net: AbstractNetwork) -> Tensors:
@@ -102,7 +107,7 @@ class AbstractPretext(AbstractTrained):
 
     @abstractmethod
     def loss(
-        self, net: AbstractNetwork, state: Tensors, x_BCHW: Tensor, rng: Generator
+        self, net: AbstractNetwork, state: Tensors, x: Tensor, rng: Generator
     ) -> tuple[Tensor, Tensors]:
         """Return a scalar loss, and the next state; every random draw comes from ``rng``."""
 
@@ -111,7 +116,7 @@ class AbstractSearch(AbstractPlugin):
     """A choice among pretext tasks: each is trained on an equal share of the budget.
 
     The encoder of the one with the lowest prototypical loss over ``episodes`` episodes of the
-    validation split is kept. All of their images, the episodes' included, are the row's.
+    validation split is kept. All of their examples, the episodes' included, are the row's.
     """
 
     augments: ClassVar[bool]  # a candidate does, or the episodes do
@@ -124,10 +129,10 @@ class AbstractSearch(AbstractPlugin):
 
 
 class AbstractClassifying(AbstractPretext):
-    """A pretext task whose answers are a few classes, and that can show any image as each of them.
+    """A pretext task whose answers are a few classes, and that can show any example as each of them.
 
     Several make a family: ``tasks: pretext`` draws episodes from them. By itself it is trained on
-    the cross-entropy of one linear layer over all classes, each image shown as one drawn at random.
+    the cross-entropy of one linear layer over all classes, each example shown as one drawn at random.
     """
 
     views: ClassVar[int] = 1
@@ -138,24 +143,22 @@ class AbstractClassifying(AbstractPretext):
         """How many answers there are."""
 
     @abstractmethod
-    def show(self, x_BCHW: Tensor, class_B: Tensor, rng: Generator) -> Tensor:
-        """Return each image as its class, in [0, num_classes), says: one image, of the same shape.
+    def show(self, x: Tensor, class_B: Tensor, rng: Generator) -> Tensor:
+        """Return each example as its class, in [0, num_classes), says: one example, of the same shape.
 
         What is cut or placed at random is drawn from ``rng``; the class decides the rest.
         """
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return one linear layer with a score for each class."""
         return nn.Linear(width, self.num_classes)
 
     def loss(
-        self, net: AbstractNetwork, state: Tensors, x_BCHW: Tensor, rng: Generator
+        self, net: AbstractNetwork, state: Tensors, x: Tensor, rng: Generator
     ) -> tuple[Tensor, Tensors]:
-        """Return the mean cross-entropy, in nats, of the class that each image is shown as."""
-        class_B = torch.randint(
-            self.num_classes, (len(x_BCHW),), generator=rng, device=x_BCHW.device
-        )
-        shown = self.show(x_BCHW, class_B, rng)
+        """Return the mean cross-entropy, in nats, of the class that each example is shown as."""
+        class_B = torch.randint(self.num_classes, (len(x),), generator=rng, device=x.device)
+        shown = self.show(x, class_B, rng)
         return F.cross_entropy(net.head(net.encode(shown)), class_B), state
 
 

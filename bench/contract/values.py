@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.cell import Norm
+from bench.form import Form
 
 Tensors = Mapping[str, Tensor]
 Loss = Callable[[Tensors], Tensor]
 AtLeastTwo = Annotated[int, Field(ge=2)]
-Shape = tuple[int, ...]  # of one example, without the batch: (C, H, W) for images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,8 @@ class TaskShape:
 class Validation:
     """Episodes of the validation split, and what their classes are.
 
-    ``instances``: each image is a class, its views are the queries; ``clusters``: k-means, with
-    one cluster for every ``cluster_size`` images, of the features that the training began with;
+    ``instances``: each example is a class, its views are the queries; ``clusters``: k-means, with
+    one cluster for every ``cluster_size`` examples, of the features that the training began with;
     ``labels``: the true classes, an oracle.
     """
 
@@ -67,7 +67,7 @@ class Validation:
 class Setting:
     """What a plug-in may look at when it is asked whether a combination makes sense."""
 
-    shape: Shape
+    form: Form
     norm: Norm
     ways: int
     trained: bool = False  # the encoder is, by a pretext or over tasks
@@ -77,15 +77,23 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """What a data source reads: examples grouped by class, and which split a class is in."""
+    """What a data source reads: examples grouped by class, and which split a class is in.
 
-    arrays: Mapping[str, np.ndarray]  # class name -> uint8 examples, one shape for all
+    ``arrays`` maps a class's name to its examples [N, *shape], one shape and type for all: uint8
+    for what has 256 levels, float32 (finite) for what is measured, int32 for ids of tokens, which
+    lie in [0, len(vocabulary)). ``notes`` are sentences, for the plan and the report, about what
+    was left out or filled in.
+    """
+
+    arrays: Mapping[str, np.ndarray]
     splits: Mapping[str, tuple[str, ...]]  # train, val, test -> class names; disjoint
+    vocabulary: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Support and query of one task: examples in [0, 1], labels in [0, ways).
+    """Support and query of one task: examples as encoders see them, labels in [0, ways).
 
     Support is ordered by shot first: examples 0 to N-1 are the first shot of each class.
 

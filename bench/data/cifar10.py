@@ -33,6 +33,8 @@ class Cifar10(AbstractData):
     """
 
     reference: ClassVar[str] = "doi:10.1109/TPAMI.2008.128"  # the tiny images it is drawn from;
+    modality: ClassVar[str] = "image"
+    encoder: ClassVar[str] = "conv4"
     # Krizhevsky (2009), "Learning multiple layers of features", has no identifier
     augment: ClassVar[str] = "crop_jitter"
     digest: ClassVar[str | None] = (

@@ -64,6 +64,8 @@ class CifarFs(AbstractData):
     """
 
     reference: ClassVar[str] = "arXiv:1805.08136"
+    modality: ClassVar[str] = "image"
+    encoder: ClassVar[str] = "conv4"
     augment: ClassVar[str] = "crop_jitter"
     digest: ClassVar[str | None] = (
         "66dc3f2376201982907b4992eee97082ad834f0d1d863c186b9b93aa586de0f8"

@@ -34,6 +34,8 @@ class FashionMnist(AbstractData):
     """
 
     reference: ClassVar[str] = "arXiv:1708.07747"
+    modality: ClassVar[str] = "image"
+    encoder: ClassVar[str] = "conv4"
     augment: ClassVar[str] = "affine"
     digest: ClassVar[str | None] = (
         "44f6a158aceb36ca154434372466e27ed64456e399c2e377bb1d4acc843cdb9b"

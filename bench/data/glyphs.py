@@ -60,6 +60,8 @@ class Glyphs(AbstractData):
     """
 
     reference: ClassVar[str] = "doi:10.1126/science.aab3050"
+    modality: ClassVar[str] = "image"
+    encoder: ClassVar[str] = "conv4"
     augment: ClassVar[str] = "affine"
     digest: ClassVar[str | None] = (
         "ece2a3072fadaa6ae6e322da7147cbb4cd50071b61ca30221ad1befa234d5b42"

@@ -30,6 +30,8 @@ class ImageFolder(AbstractData):
     """
 
     reference: ClassVar[str] = "arXiv:1606.04080"
+    modality: ClassVar[str] = "image"
+    encoder: ClassVar[str] = "conv4"
     path: str
     size: Annotated[int, Field(ge=4, le=1024)] = 84  # pixels of a side
     grey: bool = False

@@ -45,6 +45,8 @@ class Omniglot(AbstractData):
     """
 
     reference: ClassVar[str] = "doi:10.1126/science.aab3050"
+    modality: ClassVar[str] = "image"
+    encoder: ClassVar[str] = "conv4"
     augment: ClassVar[str] = "affine"
     digests: ClassVar[Mapping[Turned, str | None]] = {
         "train": "16572d8a0d9d70d6b9e3c1cb3f03c9358c129b140df43ba221033aaf36c851cc",

@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import PositiveInt
 from torch import nn
 
-from bench.contract import AbstractEncoder, Setting, Shape
+from bench.contract import AbstractEncoder, Form, Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,19 +19,20 @@ class Conv4(AbstractEncoder):
     """Four blocks of 3x3 convolution, batch norm, ReLU and 2x2 max-pooling, flattened."""
 
     reference: ClassVar[str] = "arXiv:1606.04080"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
     width: PositiveInt = (
         64  # channels of every block; Snell et al. (2017) 64, Finn et al. (2017) 32
     )
 
     def declines(self, setting: Setting) -> str | None:
         """Four poolings need images of at least 16 x 16."""
-        if len(setting.shape) != 3 or min(setting.shape[1:]) < 16:
-            return f"conv4 needs images of at least 16 x 16, not {setting.shape}"
+        if min(setting.form.shape[1:]) < 16:
+            return f"conv4 needs images of at least 16 x 16, not {setting.form.shape}"
         return None
 
-    def module(self, shape: Shape) -> nn.Module:
+    def module(self, form: Form) -> nn.Module:
         """Return a module from [B, C, H, W] to [B, width * (H // 16) * (W // 16)]."""
-        channels = [shape[0]] + [self.width] * 4
+        channels = [form.shape[0]] + [self.width] * 4
         blocks = [
             nn.Sequential(
                 nn.Conv2d(before, after, 3, padding=1),

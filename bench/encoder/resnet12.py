@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from bench.contract import AbstractEncoder, Setting, Shape
+from bench.contract import AbstractEncoder, Form, Setting
 
 LEAK = 0.1  # slope of LeakyReLU below zero, in MetaOptNet's code
 
@@ -26,6 +26,7 @@ class Resnet12(AbstractEncoder):
     """
 
     reference: ClassVar[str] = "arXiv:1904.03758"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
     widths: Annotated[tuple[PositiveInt, ...], Field(min_length=4, max_length=4)] = (
         64, 160, 320, 640
     )  # fmt: skip  # channels of the blocks, MetaOptNet; Oreshkin et al.: 64, 128, 256, 512
@@ -35,13 +36,13 @@ class Resnet12(AbstractEncoder):
 
     def declines(self, setting: Setting) -> str | None:
         """Four poolings need images of at least 16 x 16."""
-        if len(setting.shape) != 3 or min(setting.shape[1:]) < 16:
-            return f"resnet12 needs images of at least 16 x 16, not {setting.shape}"
+        if min(setting.form.shape[1:]) < 16:
+            return f"resnet12 needs images of at least 16 x 16, not {setting.form.shape}"
         return None
 
-    def module(self, shape: Shape) -> nn.Module:
+    def module(self, form: Form) -> nn.Module:
         """Return a module from [B, C, H, W] to [B, D]: D the last width, times positions left."""
-        blocks = [_Block(*both) for both in pairwise((shape[0], *self.widths))]
+        blocks = [_Block(*both) for both in pairwise((form.shape[0], *self.widths))]
         last = [nn.AdaptiveAvgPool2d(1)] if self.pool == "average" else []
         return nn.Sequential(*blocks, *last, nn.Flatten())
 

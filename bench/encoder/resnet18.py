@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from bench.contract import AbstractEncoder, Setting, Shape
+from bench.contract import AbstractEncoder, Form, Setting
 
 SMALL = 64  # pixels; below it the stem of ImageNet would leave a map of 1 or 2 pixels a side
 
@@ -23,24 +23,26 @@ class Resnet18(AbstractEncoder):
     """
 
     reference: ClassVar[str] = "arXiv:1512.03385"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
 
     def declines(self, setting: Setting) -> str | None:
         """Three stages halve the sides: at 16 x 16 the last sees 2 x 2."""
-        if len(setting.shape) != 3 or min(setting.shape[1:]) < 16:
-            return f"resnet18 needs images of at least 16 x 16, not {setting.shape}"
+        if min(setting.form.shape[1:]) < 16:
+            return f"resnet18 needs images of at least 16 x 16, not {setting.form.shape}"
         return None
 
-    def module(self, shape: Shape) -> nn.Module:
+    def module(self, form: Form) -> nn.Module:
         """Return a module from [B, C, H, W] to [B, 512]."""
         from torchvision.models import resnet18
 
         network: nn.Module = resnet18(weights=None)
         network.fc = nn.Identity()
-        if min(shape[1:]) < SMALL:
-            network.conv1 = _convolution(shape[0], size=3, stride=1)
+        channels = form.shape[0]
+        if min(form.shape[1:]) < SMALL:
+            network.conv1 = _convolution(channels, size=3, stride=1)
             network.maxpool = nn.Identity()
-        elif shape[0] != 3:
-            network.conv1 = _convolution(shape[0], size=7, stride=2)
+        elif channels != 3:
+            network.conv1 = _convolution(channels, size=7, stride=2)
         for module in network.modules():
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # what is differentiated twice is not overwritten

@@ -17,7 +17,7 @@ from bench.contract import AbstractInit, AbstractNetwork, AtLeastTwo, Reals, Spa
 
 @dataclass(frozen=True, kw_only=True)
 class Supervised(AbstractInit):
-    """Classify the images of all training classes by one linear layer."""
+    """Classify the examples of all training classes by one linear layer."""
 
     reference: ClassVar[str] = "arXiv:2003.11539"
     optimizer: ClassVar[Literal["adam", "sgd"]] = "adam"

@@ -106,10 +106,10 @@ def conjugate_gradients(
     residual = direction = right
     size = _dot(residual, residual)
     for _ in range(steps):
-        image = product(direction)
-        length = _ratio(size, _dot(direction, image))
+        example = product(direction)
+        length = _ratio(size, _dot(direction, example))
         solution = _plus(solution, length, direction)
-        residual = _plus(residual, -length, image)
+        residual = _plus(residual, -length, example)
         before, size = size, _dot(residual, residual)
         direction = _plus(residual, _ratio(size, before), direction)
     return solution

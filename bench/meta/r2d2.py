@@ -46,7 +46,7 @@ class R2d2(AbstractComputedHead):
     tasks_per_step: PositiveInt = 1  # authors' code
     task_ways: PositiveInt | None = 20  # authors' experiments.sh, CIFAR-FS
     task_shots: PositiveInt = 5  # authors: drawn from 1 to 9 for each task
-    task_queries: NonNegativeInt = 7  # authors' experiments.sh: 240 images in a 20-way task
+    task_queries: NonNegativeInt = 7  # authors' experiments.sh: 240 examples in a 20-way task
     space: ClassVar[Mapping[str, Space]] = {
         "rate": Reals(low=1e-4, high=3e-2, log=True),  # as every rate of Adam here
         "regularisation": Reals(low=5.0, high=500.0, log=True),  # a tenth to ten times the authors'

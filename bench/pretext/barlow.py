@@ -22,8 +22,8 @@ from bench.contract import (
     AbstractNetwork,
     AbstractPretext,
     AtLeastTwo,
+    Form,
     Reals,
-    Shape,
     Space,
     Tensors,
 )
@@ -45,7 +45,7 @@ class Barlow(AbstractPretext):
         "redundancy": Reals(low=5e-4, high=5e-2, log=True),  # a tenth to ten times section 2.2's
     }
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return the projector: three layers of one width, batch norm in the first two."""
         size = self.expansion * width
         return nn.Sequential(

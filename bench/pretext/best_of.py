@@ -68,7 +68,7 @@ class BestOf(AbstractSearch):
 
     def declines(self, setting: Setting) -> str | None:
         """Where one candidate declines, so does the search."""
-        reasons = (one.declines(setting) for one in self.candidates)
+        reasons = (one.refuses(setting) for one in self.candidates)
         return next((reason for reason in reasons if reason), None)
 
     def choices(self, rng: Generator) -> tuple[AbstractPretext, ...]:

@@ -31,9 +31,9 @@ from bench.contract import (
     AbstractNetwork,
     AbstractPretext,
     AtLeastTwo,
+    Form,
     OneOf,
     Reals,
-    Shape,
     Space,
     Tensors,
 )
@@ -57,7 +57,7 @@ class Byol(AbstractPretext):
         "momentum": OneOf(values=(0.9, 0.99, 0.999)),  # table 5a; 0 and 1 fail there
     }
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return projector and predictor, each of two layers."""
         hidden = self.expansion * width
         return nn.ModuleDict(

@@ -25,7 +25,15 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractNetwork, AbstractPretext, Reals, Setting, Shape, Space, Tensors
+from bench.contract import (
+    AbstractNetwork,
+    AbstractPretext,
+    Form,
+    Reals,
+    Setting,
+    Space,
+    Tensors,
+)
 
 RED, GREEN, BLUE = 0.299, 0.587, 0.114  # shares of the luma Y, ITU-R BT.601
 
@@ -35,6 +43,7 @@ class Colorize(AbstractPretext):
     """Name the chroma of each part of an image that is shown in grey."""
 
     reference: ClassVar[str] = "arXiv:1603.08511"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
     views: ClassVar[int] = 1  # the grey one
     batch_size: PositiveInt = 128  # images, as for rotation
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here
@@ -48,12 +57,12 @@ class Colorize(AbstractPretext):
 
     def declines(self, setting: Setting) -> str | None:
         """Decline all but colour images."""
-        colour = len(setting.shape) == 3 and setting.shape[0] == 3
+        colour = setting.form.shape[0] == 3
         return None if colour else "colorize predicts colours, and these are not colour images"
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return the layers from [B, width] to a score for each chroma of a cell, [B, Q, R, K]."""
-        rows, columns = ceil(shape[1] / self.cell), ceil(shape[2] / self.cell)
+        rows, columns = ceil(form.shape[1] / self.cell), ceil(form.shape[2] / self.cell)
         return nn.Sequential(
             nn.Linear(width, self.hidden * rows * columns),
             nn.ReLU(),

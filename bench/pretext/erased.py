@@ -28,6 +28,7 @@ class Erased(AbstractClassifying):
     """Name the cell of a grid that was erased from an image."""
 
     reference: ClassVar[str] = "arXiv:1604.07379"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
     batch_size: PositiveInt = 128  # images
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here
     grid: AtLeastTwo = 4  # cells a side, so that a sixteenth of an image is erased
@@ -42,7 +43,7 @@ class Erased(AbstractClassifying):
 
     def declines(self, setting: Setting) -> str | None:
         """A cell has to hold some pixels."""
-        if len(setting.shape) != 3 or min(setting.shape[1:]) < 2 * self.grid:
+        if min(setting.form.shape[1:]) < 2 * self.grid:
             return f"erased needs images of at least {2 * self.grid} pixels a side"
         return None
 

@@ -36,6 +36,7 @@ class Jigsaw(AbstractClassifying):
     """Name the order in which the tiles of an image were put together."""
 
     reference: ClassVar[str] = "arXiv:1603.09246"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
     batch_size: PositiveInt = 128  # images
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here
     grid: Literal[2, 3] = 2  # tiles a side; the authors: 3
@@ -62,7 +63,7 @@ class Jigsaw(AbstractClassifying):
     def declines(self, setting: Setting) -> str | None:
         """Tiles of less than a few pixels hold nothing."""
         least = self.grid * SMALLEST_TILE
-        if len(setting.shape) != 3 or min(setting.shape[1:]) < least:
+        if min(setting.form.shape[1:]) < least:
             return f"jigsaw with {self.grid} tiles a side needs images of at least {least} pixels"
         return None
 

@@ -25,7 +25,16 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractNetwork, AbstractPretext, Reals, Setting, Shape, Space, Tensors
+from bench.contract import (
+    AbstractNetwork,
+    AbstractPretext,
+    Form,
+    Reals,
+    Setting,
+    Shape,
+    Space,
+    Tensors,
+)
 
 EPSILON = 1e-6  # on a patch's variance; the authors' code (which divides by n - 1, here by n)
 
@@ -35,6 +44,7 @@ class Mae(AbstractPretext):
     """Predict the pixels of masked patches from the rest of the image."""
 
     reference: ClassVar[str] = "arXiv:2111.06377"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
     views: ClassVar[int] = 1
     batch_size: PositiveInt = 128  # images, as for rotation; the authors: 4096 on ImageNet
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here
@@ -51,21 +61,19 @@ class Mae(AbstractPretext):
 
     def declines(self, setting: Setting) -> str | None:
         """One patch must be masked and another one visible."""
-        if len(setting.shape) != 3:
-            return f"mae cuts images into patches, and {setting.shape} is none"
-        rows, columns = self._grid(setting.shape)
+        rows, columns = self._grid(setting.form.shape)
         if rows * columns < 2:
             return f"mae needs images of more than one patch of {self.patch} x {self.patch} pixels"
         return None
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return the decoder, from [B, width] to an image of whole patches [B, C, R P, K P]."""
-        rows, columns = self._grid(shape)
+        rows, columns = self._grid(form.shape)
         return nn.Sequential(
             nn.Linear(width, self.hidden * rows * columns),
             nn.ReLU(),
             nn.Unflatten(1, (self.hidden, rows, columns)),
-            nn.ConvTranspose2d(self.hidden, shape[0], self.patch, stride=self.patch),
+            nn.ConvTranspose2d(self.hidden, form.shape[0], self.patch, stride=self.patch),
         )
 
     def loss(

@@ -35,10 +35,10 @@ from bench.contract import (
     AbstractNetwork,
     AbstractPretext,
     AtLeastTwo,
+    Form,
     Pretext,
     Reals,
     Setting,
-    Shape,
     Space,
     Task,
     TaskShape,
@@ -148,12 +148,12 @@ class Mixture(AbstractPretext):
 
     def declines(self, setting: Setting) -> str | None:
         """Where one member declines, so does the mixture."""
-        reasons = (member.declines(setting) for member in self.members)
+        reasons = (member.refuses(setting) for member in self.members)
         return next((reason for reason in reasons if reason), None)
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return the members' heads, each a child module by its place."""
-        return nn.ModuleList([member.head(width, shape) for member in self.members])
+        return nn.ModuleList([member.head(width, form) for member in self.members])
 
     def state(self, net: AbstractNetwork) -> Tensors:
         """Return the members' states, each under its place, and the mixture's own.
@@ -239,8 +239,8 @@ class _Member(AbstractNetwork):
     def __init__(self, net: AbstractNetwork, child: str) -> None:
         self._net, self._child = net, child
 
-    def encode(self, x_BCHW: Tensor) -> Tensor:
-        return self._net.encode(x_BCHW)
+    def encode(self, x: Tensor, *, dropout: float = 0.0) -> Tensor:
+        return self._net.encode(x, dropout=dropout)
 
     def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
         return self._net.head(z_BD, f"{self._child}.{child}" if child else self._child)

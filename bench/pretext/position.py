@@ -23,9 +23,9 @@ from torch import Generator, Tensor, nn
 from bench.contract import (
     AbstractClassifying,
     AbstractNetwork,
+    Form,
     Reals,
     Setting,
-    Shape,
     Space,
     Tensors,
 )
@@ -40,6 +40,7 @@ class Position(AbstractClassifying):
     """Name which of its eight neighbours a patch is, beside the patch in the centre."""
 
     reference: ClassVar[str] = "arXiv:1505.05192"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
     views: ClassVar[int] = 2  # the centre and one neighbour
     batch_size: PositiveInt = 128  # images
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here
@@ -56,11 +57,11 @@ class Position(AbstractClassifying):
 
     def declines(self, setting: Setting) -> str | None:
         """Patches of less than a few pixels hold nothing."""
-        if len(setting.shape) != 3 or min(setting.shape[1:]) < SMALLEST_SIDE:
+        if min(setting.form.shape[1:]) < SMALLEST_SIDE:
             return f"position needs images of at least {SMALLEST_SIDE} pixels a side"
         return None
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return two layers on both patches' features, with a score for each neighbour."""
         return nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, 8))
 

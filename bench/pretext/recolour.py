@@ -34,6 +34,7 @@ class Recolour(AbstractClassifying):
     """Name the order in which an image's colours, or its bands of tones, were given."""
 
     reference: ClassVar[str] = "arXiv:1910.05872"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
     batch_size: PositiveInt = 128  # images
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here
     space: ClassVar[Mapping[str, Space]] = {
@@ -47,8 +48,8 @@ class Recolour(AbstractClassifying):
 
     def declines(self, setting: Setting) -> str | None:
         """What is recoloured are images in colour, or of grey tones."""
-        if len(setting.shape) != 3 or setting.shape[0] not in (1, 3):
-            return f"recolour needs images of one or three channels, not {setting.shape}"
+        if setting.form.shape[0] not in (1, 3):
+            return f"recolour needs images of one or three channels, not {setting.form.shape}"
         return None
 
     def show(self, x_BCHW: Tensor, class_B: Tensor, rng: Generator) -> Tensor:

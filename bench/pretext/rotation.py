@@ -40,6 +40,7 @@ class Rotation(AbstractClassifying):
     """Name the angle that an image was turned by: four quarter turns, or other multiples."""
 
     reference: ClassVar[str] = "arXiv:1803.07728"
+    modalities: ClassVar[tuple[str, ...] | None] = ("image",)
     batch_size: PositiveInt = 128  # images before turning; authors' code, CIFAR-10
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here; the authors: SGD 0.1 on NIN
     angles: AtLeastTwo = 4  # at equal distances; the authors find four best of 2, 4 and 8
@@ -60,8 +61,8 @@ class Rotation(AbstractClassifying):
 
     def declines(self, setting: Setting) -> str | None:
         """Quarter turns need square images."""
-        if len(setting.shape) != 3 or setting.shape[1] != setting.shape[2]:
-            return f"rotation needs square images, not {setting.shape}"
+        if setting.form.shape[1] != setting.form.shape[2]:
+            return f"rotation needs square images, not {setting.form.shape}"
         return None
 
     def loss(

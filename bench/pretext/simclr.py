@@ -17,7 +17,14 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractNetwork, AbstractPretext, Reals, Shape, Space, Tensors
+from bench.contract import (
+    AbstractNetwork,
+    AbstractPretext,
+    Form,
+    Reals,
+    Space,
+    Tensors,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +45,7 @@ class Simclr(AbstractPretext):
         "temperature": Reals(low=0.05, high=1.0, log=True),  # table 5; appendix B.9: 0.1 to 1
     }
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return the projection: two layers (section 4.2)."""
         return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.projection))
 

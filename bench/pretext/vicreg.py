@@ -23,8 +23,8 @@ from bench.contract import (
     AbstractNetwork,
     AbstractPretext,
     AtLeastTwo,
+    Form,
     Reals,
-    Shape,
     Space,
     Tensors,
 )
@@ -50,7 +50,7 @@ class Vicreg(AbstractPretext):
         "covariance": Reals(low=0.1, high=10.0, log=True),  # a tenth to ten times the authors'
     }
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return the expander: three layers of one width, batch norm in the first two."""
         size = self.expansion * width
         return nn.Sequential(

@@ -13,10 +13,10 @@ from bench.store import Damaged, Store
 
 KINDS: tuple[StageKind, ...] = (*TRAINED, "evaluate", "audit")
 PLUGINS = ("data", "encoder", "pretext", "meta", "tasks", "member")
-# Conv4-64 on one core at 32x32x3: 75 images forward and backward took 0.094 s; a test episode of
+# Conv4-64 on one core at 32x32x3: 75 examples forward and backward took 0.094 s; a test episode of
 # 425 to 625 passes (ten steps, five read-outs) 0.20 to 0.41 s. One of the ten starts of k-means, of
 # 20,560 examples in 500 clusters: 1 to 2 s.
-SECONDS_PER_IMAGE = {
+SECONDS_PER_EXAMPLE = {
     "pretrain": 1.3e-3,
     "cluster": 1e-3,
     "metatrain": 1.3e-3,
@@ -117,8 +117,8 @@ def _cost(plan: Plan, store: Store) -> str:
     for spec in left:
         rate = rates.get(_likeness(spec.kind, spec.inputs))
         measured += rate is not None
-        seconds[spec.kind] += images(spec.kind, spec.inputs, frozen) * (
-            SECONDS_PER_IMAGE[spec.kind] if rate is None else rate
+        seconds[spec.kind] += examples(spec.kind, spec.inputs, frozen) * (
+            SECONDS_PER_EXAMPLE[spec.kind] if rate is None else rate
         )
     parts = ", ".join(f"{kind} {words.duration(s)}" for kind, s in seconds.items() if s)
     return (
@@ -138,8 +138,8 @@ def trials_text(
     for label, trials, stages in rows:
         seconds = 0.0
         for spec in stages.values():
-            rate = rates.get(_likeness(spec.kind, spec.inputs), SECONDS_PER_IMAGE[spec.kind])
-            seconds += images(spec.kind, spec.inputs, frozen) * rate
+            rate = rates.get(_likeness(spec.kind, spec.inputs), SECONDS_PER_EXAMPLE[spec.kind])
+            seconds += examples(spec.kind, spec.inputs, frozen) * rate
         total += trials * seconds
         lines.append(
             [label, str(trials), words.duration(seconds), words.duration(trials * seconds)]
@@ -152,14 +152,14 @@ def trials_text(
 
 
 def _rates(store: Store, frozen: frozenset[str]) -> dict[tuple[str, ...], float]:
-    """Seconds an image of each likeness in the store; the latest stage counts."""
+    """Seconds an example of each likeness in the store; the latest stage counts."""
     rates: dict[tuple[str, ...], tuple[str, float]] = {}
     for kind in KINDS:
         for key in store.keys(kind):
             manifest = stored(store, kind, key)
             if manifest is not None:
                 inputs, cost = manifest["inputs"], manifest["cost"]
-                seconds = cost["seconds"] / images(kind, inputs, frozen)
+                seconds = cost["seconds"] / examples(kind, inputs, frozen)
                 found = (manifest["provenance"]["started"], seconds)
                 likeness = _likeness(kind, inputs)
                 rates[likeness] = max(rates.get(likeness, ("", 0.0)), found)
@@ -188,11 +188,11 @@ def frozen_metas(plan: Plan) -> frozenset[str]:
     return frozenset(n for n, card in cards.items() if card["claims"].get("frozen_encoder"))
 
 
-def images(kind: str, inputs: Mapping[str, Json], frozen: frozenset[str]) -> int:
-    """Return the images that pass the encoder in a stage: its budget, or its episodes'."""
+def examples(kind: str, inputs: Mapping[str, Json], frozen: frozenset[str]) -> int:
+    """Return the examples that pass the encoder in a stage: its budget, or its episodes'."""
     if kind == "audit":
         row = inputs["subject"] == "row"
-        return ANSWERS * images("evaluate", inputs, frozen) if row else WHOLE_SET
+        return ANSWERS * examples("evaluate", inputs, frozen) if row else WHOLE_SET
     if kind != "evaluate":
         return int(inputs["budget"]["examples"])
     if inputs.get("protocol") == "few_steps":
@@ -204,7 +204,7 @@ def images(kind: str, inputs: Mapping[str, Json], frozen: frozenset[str]) -> int
 
 
 def _few_steps(inputs: Mapping[str, Json]) -> int:
-    """Return the images of the tasks that the rate is chosen on, and of those that are tested."""
+    """Return the examples of the tasks that the rate is chosen on, and of those that are tested."""
     readouts = inputs["readouts"]
     support = inputs["shots"] * readouts[-1]
     read = (inputs["shots"] + inputs["queries"]) * len(readouts)  # normalised with the support

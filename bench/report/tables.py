@@ -74,8 +74,8 @@ def _against(row: Row, comparison: Comparison | None, itself: str) -> tuple[str,
 
 
 def cost_table(block: Block, results: Results) -> Table:
-    """Seconds alone and with sharing, images, batches, memory, parameters, legacy interval."""
-    header = ["variant", "seconds", "with sharing", "training images", "images a step"]
+    """Seconds alone and with sharing, examples, batches, memory, parameters, legacy interval."""
+    header = ["variant", "seconds", "with sharing", "training examples", "examples a step"]
     header += ["peak memory", "parameters", "legacy: 95 % over episodes of one model"]
     frame = pd.DataFrame([_costs(row.group, results) for row in block.rows])
     rows = [
@@ -83,8 +83,8 @@ def cost_table(block: Block, results: Results) -> Table:
             row.group.variant,
             words.duration(cost["seconds"]),
             words.duration(cost["seconds_shared_split"]),
-            words.count(cost["training_images"]),
-            cost["images_a_step"] or words.NONE,
+            words.count(cost["training_examples"]),
+            cost["examples_a_step"] or words.NONE,
             words.size(cost["peak_memory_bytes"]),
             words.count(cost["parameters"]),
             _legacy(row),
@@ -112,8 +112,8 @@ def _costs(group: Group, results: Results) -> dict[str, object]:
         "variant": group.variant,
         "seconds": mean(lambda one: one.seconds),
         "seconds_shared_split": mean(lambda one: one.seconds_shared(results.sharing)),
-        "training_images": mean(lambda one: one.examples),
-        "images_a_step": _batches(group.first),
+        "training_examples": mean(lambda one: one.examples),
+        "examples_a_step": _batches(group.first),
         "peak_memory_bytes": mean(lambda one: one.peak_memory),
         "parameters": mean(lambda one: float(one.manifest["cost"]["parameters"])),
     }
@@ -125,9 +125,9 @@ def mean_over_seeds(group: Group, value: Callable[[CellResult], float]) -> float
 
 
 def _batches(cell: Cell) -> str:
-    """Say how many images a step of each training is given: ``pretrain 64, metatrain 4 x 80``.
+    """Say how many examples a step of each training is given: ``pretrain 64, metatrain 4 x 80``.
 
-    Of meta-training they are tasks x images of a task; views and inner steps are no images.
+    Of meta-training they are tasks x examples of a task; views and inner steps are no examples.
     """
     batches = {role: cell.params.get(f"{role}.batch") for role in ROLES}
     return ", ".join(f"{role} {batch}" for role, batch in batches.items() if batch)

@@ -1,25 +1,24 @@
-"""The audit of a set: which images and classes of one split stand in another one, too.
+"""The audit of a set: which examples and classes of one split stand in another one, too.
 
-Shapes: N examples of the whole set, C channels, H height, W width.
+Shapes: N examples of the whole set.
 """
 
 import base64
 import hashlib
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from PIL import Image
 
 from bench.cell import Json, Progress, StageSpec, Started
+from bench.contract import AbstractModality
 from bench.dataset import SPLITS, Dataset, open_known
 from bench.stages.place import Clock, Place, Result, peak_memory
+from bench.stages.source import modality_of
 
 LEAST_SHARE = 0.5  # of a class: when as many of its examples stand in another class, they overlap
 PAIRS = 12  # look-alikes of a set that are shown
-THUMBNAIL = 96  # pixels, the longest side of a shown image
 REPORTS = 10  # progress events
 
 
@@ -50,10 +49,10 @@ def audit_data(spec: StageSpec, place: Place) -> Result:
       class of it, by split.
     * ``classes``: each pair of classes of two splits of which one shares at least half of its
       examples with the other: ``classes``, ``splits`` (two each), ``share``.
-    * ``perceptual``: by pair of splits the examples of the second whose 64-bit perceptual hash
-      (DCT, by ``imagehash``) stands in the first, exact duplicates and blank images left out:
+    * ``perceptual``: by pair of splits the examples of the second that look like one
+      of the first, by the hash of their modality, exact duplicates and blank ones left out:
       ``counts``; and ``pairs``, at most PAIRS, those that differ least first: ``splits``,
-      ``classes`` (two each), ``difference`` (mean over pixels, in [0, 255]), ``png`` (both images
+      ``classes`` (two each), ``difference`` (as the modality measures it), ``png`` (both
       side by side, base64). Or ``skipped``: why there is none.
     * ``groups``: of class names ``Group/name``, each group with classes in two splits: ``group``,
       ``classes`` (split to their number).
@@ -61,7 +60,7 @@ def audit_data(spec: StageSpec, place: Place) -> Result:
     clock = Clock()
     dataset = open_known(spec.inputs["data"]["digest"])
     place.emit(Started(key=spec.key, step=0, total=REPORTS))
-    hashes = _sums(dataset.images)
+    hashes = _sums(dataset.examples)
     members = Members.of(dataset)
     exact = _exact(hashes, members, frozenset(spec.inputs["known"]))
     classes = _class_overlaps(hashes, members, dataset)
@@ -88,9 +87,9 @@ def audit_data(spec: StageSpec, place: Place) -> Result:
     )
 
 
-def _sums(images: np.ndarray) -> np.ndarray:
+def _sums(examples: np.ndarray) -> np.ndarray:
     """Return the sha256 of each example's bytes, as text of 64 hex digits [N]."""
-    return np.array([hashlib.sha256(one.tobytes()).hexdigest() for one in images])
+    return np.array([hashlib.sha256(one.tobytes()).hexdigest() for one in examples])
 
 
 def _pairs() -> Iterator[tuple[str, int, int]]:
@@ -119,7 +118,7 @@ def _exact(hashes: np.ndarray, members: Members, known: frozenset[str]) -> dict[
             "known": int((found & listed).sum()),
             "unknown": int((found & ~listed).sum()),
         }
-    own = kind_N * len(SPLITS) + members.split  # one image in one split
+    own = kind_N * len(SPLITS) + members.split  # one example in one split
     _, own_N, sizes = np.unique(own, return_inverse=True, return_counts=True)
     alike = np.unique(np.stack([own_N, members.label], 1), axis=0)
     several = np.bincount(alike[:, 0], minlength=len(sizes)) > 1
@@ -138,7 +137,7 @@ def _class_overlaps(
     """Find the pairs of classes of two splits of which one lies in the other by half or more."""
     _, kind_N = np.unique(hashes, return_inverse=True)
     crossing = _standing(kind_N, members.split).sum(1) > 1
-    holders: dict[int, dict[int, int]] = {}  # an image to the classes that hold it, how often
+    holders: dict[int, dict[int, int]] = {}  # an example to the classes that hold it, how often
     for kind, label in zip(kind_N[crossing], members.label[crossing], strict=True):
         classes = holders.setdefault(int(kind), {})
         classes[int(label)] = classes.get(int(label), 0) + 1
@@ -179,15 +178,14 @@ def _groups(dataset: Dataset) -> list[dict[str, Json]]:
 def _perceptual(
     spec: StageSpec, place: Place, dataset: Dataset, members: Members, hashes: np.ndarray
 ) -> dict[str, Json]:
-    """Find the images of one split that look like one of another, beyond exact duplicates."""
-    shape = dataset.shape
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        return {"skipped": f"examples of shape {list(shape)} are not images"}
-    kinds = _looks(spec, place, dataset.images)
+    """Find the examples of one split that look like one of another, beyond exact duplicates."""
+    modality = modality_of(dataset.form)
+    kinds = _looks(spec, place, dataset.examples, modality)
+    if kinds is None:
+        return {"skipped": f"nothing tells when {dataset.form} looks alike"}
     _, exact_N = np.unique(hashes, return_inverse=True)
     exactly = _standing(exact_N, members.split)
-    flat = dataset.images.reshape(len(dataset.images), -1)
-    blank = _blank(dataset.images)
+    blank = modality.blank(dataset.examples)
     _, kind_N = np.unique(kinds, return_inverse=True)
     kind_N[blank] = kind_N.max() + 1 + np.arange(blank.sum())
     looks = _standing(kind_N, members.split)
@@ -195,67 +193,36 @@ def _perceptual(
     for name, first, second in _pairs():
         found = np.flatnonzero((members.split == second) & looks[:, first] & ~exactly[:, first])
         counts[name] = len(found)
-        alike += [_nearest(int(one), kind_N, members.split == first, flat) for one in found]
+        there_N = members.split == first
+        for one in found.tolist():
+            others = np.flatnonzero((kind_N == kind_N[one]) & there_N)
+            away = modality.apart(dataset.examples[one], dataset.examples[others])
+            alike.append((float(away.min()), int(others[away.argmin()]), one))
     nearest = sorted(alike)[:PAIRS]
     return {"counts": counts, "pairs": [_shown(one, dataset, members) for one in nearest]}
 
 
-def _blank(images: np.ndarray) -> np.ndarray:
-    """Say of each image [N, C, H, W] whether it is of one colour: such look alike, tell nothing."""
-    channels = images.reshape(*images.shape[:2], -1)
-    found: np.ndarray = (channels == channels[:, :, :1]).all((1, 2))
-    return found
-
-
-def _looks(spec: StageSpec, place: Place, images: np.ndarray) -> np.ndarray:
-    """Return the perceptual hash of each image [N, C, H, W] as one whole number."""
-    import imagehash
-
-    hashes = np.empty((len(images), 8), np.uint8)
-    for part in np.array_split(np.arange(len(images)), REPORTS):
-        for number in part:
-            hashes[number] = np.packbits(imagehash.phash(_image(images[number]).convert("L")).hash)
-        done = int(part[-1]) + 1 if len(part) else 0
-        step = min(REPORTS, round(REPORTS * done / len(images)))
-        place.emit(Progress(key=spec.key, step=step, total=REPORTS, values={}))
-    return hashes.view(np.uint64)[:, 0].copy()
-
-
-def _image(image_CHW: np.ndarray) -> Image.Image:
-    if len(image_CHW) == 1:
-        return Image.fromarray(image_CHW[0])
-    return Image.fromarray(np.ascontiguousarray(image_CHW.transpose(1, 2, 0)))
-
-
-def _nearest(
-    one: int, kind_N: np.ndarray, there_N: np.ndarray, flat: np.ndarray
-) -> tuple[float, int, int]:
-    """Return the mean difference of an example from the nearest of its kind, that, and itself."""
-    others = np.flatnonzero((kind_N == kind_N[one]) & there_N)
-    away = np.abs(flat[others].astype(np.int16) - flat[one].astype(np.int16)).mean(1)
-    return float(away.min()), int(others[away.argmin()]), one
+def _looks(
+    spec: StageSpec, place: Place, examples: np.ndarray, modality: AbstractModality
+) -> np.ndarray | None:
+    """Return what says of each example [N] what it looks like; None where nothing does."""
+    found = []
+    for number, part in enumerate(np.array_split(examples, REPORTS)):
+        looks = modality.looks(part)
+        if looks is None:
+            return None
+        found.append(looks)
+        place.emit(Progress(key=spec.key, step=number + 1, total=REPORTS, values={}))
+    return np.concatenate(found)
 
 
 def _shown(pair: tuple[float, int, int], dataset: Dataset, members: Members) -> Mapping[str, Json]:
     difference, *both = pair
+    shown = [dataset.examples[one] for one in both]
+    sheet = modality_of(dataset.form).sheet(shown, dataset.form)
     return {
         "splits": [SPLITS[members.split[one]] for one in both],
         "classes": [dataset.classes[members.label[one]] for one in both],
         "difference": difference,
-        "png": base64.b64encode(_side_by_side([dataset.images[one] for one in both])).decode(),
+        "png": base64.b64encode(sheet).decode(),
     }
-
-
-def _side_by_side(images: list[np.ndarray]) -> bytes:
-    """Return images as one PNG, a white gap between them, no larger than THUMBNAIL each."""
-    thumbnails = [_image(one) for one in images]
-    for one in thumbnails:
-        one.thumbnail((THUMBNAIL, THUMBNAIL))
-    width, height = thumbnails[0].size
-    gap = max(2, width // 14)
-    sheet = Image.new("RGB", (2 * width + gap, height), "white")
-    for number, one in enumerate(thumbnails):
-        sheet.paste(one, (number * (width + gap), 0))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "png")
-    return buffer.getvalue()

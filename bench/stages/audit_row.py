@@ -1,11 +1,12 @@
 """Ask a tested row whether a prediction depends on other queries, and whether it follows labels.
 
-Both go through what the row's test goes through (whole images or features made beforehand, a loop
+Both go through what the row's test goes through (whole examples or features made beforehand, a loop
 or vmap), on the first episodes of its bank and at the last read-out, in float64: batching alone
 changes the last bits of a score, which are 1e-7 of it in float32 and 1e-16 here.
 
 **Transduction.** A task is adapted to once, and its queries are scored among all, in another
-order, with others removed, and among others whose values x are 1 - x. Support and parameters are
+order, with others removed, and among others that are altered (an example, as its modality says; a
+feature x that was made beforehand becomes 1 - x). Support and parameters are
 the same each time, so what differs is the doing of the other queries.
 
 **Naming.** The support of a shuffled episode calls y the class that the queries call (y + c) mod N,
@@ -35,9 +36,9 @@ from bench.dataset import Part
 from bench.episodes import Bank
 from bench.stages.evaluate import Examiner, bank_of, tested_model
 from bench.stages.few_steps import Pupil, fresh_head, new_tasks
-from bench.stages.model import Model
+from bench.stages.model import Model, doubled
 from bench.stages.place import Clock, Diverged, Place, Result, peak_memory, precision
-from bench.stages.source import read_part
+from bench.stages.source import modality_of, read_part
 from bench.stages.streams import generator, seed_default
 
 TRANSDUCED = 4  # episodes on which transduction is measured: one would show it
@@ -73,6 +74,7 @@ class _Row:
     spec: StageSpec
     tested: Tested
     adapted: Callable[[Task], Iterator[Tensors]]  # at each read-out
+    altered: Callable[[Tensor], Tensor]  # other examples in the place of some
     tasks: Sequence[Task]
 
     def last(self, task: Task) -> Tensors:
@@ -131,15 +133,21 @@ def _examiner(spec: StageSpec, place: Place) -> tuple[Model, _Row]:
         used = _used(part, bank_of(spec, part))
         examiner = Examiner(spec, place, meta, model.doubled, *used)
         tasks = [examiner.task(episode) for episode in range(spec.inputs["episodes"])]
-    return model, _Row(spec=spec, tested=examiner, adapted=examiner.adapted, tasks=tasks)
+    return model, _Row(
+        spec=spec,
+        tested=examiner,
+        adapted=examiner.adapted,
+        altered=examiner.altered,
+        tasks=tasks,
+    )
 
 
 def _used(part: Part, bank: Bank) -> tuple[Part, Bank]:
-    """Leave out the images that no episode shows, so that a frozen encoder need not embed them."""
+    """Leave out the examples that no episode shows, so that a frozen encoder need not embed them."""
     shown = np.unique(np.concatenate([bank.support_ENK.ravel(), bank.query_ENQ.ravel()]))
     labels, counts = part.labels[shown], np.bincount(part.labels[shown], minlength=len(part.counts))
     return (
-        replace(part, images=part.images[shown], labels=labels, counts=tuple(counts.tolist())),
+        replace(part, examples=part.examples[shown], labels=labels, counts=tuple(counts.tolist())),
         replace(
             bank,
             support_ENK=np.searchsorted(shown, bank.support_ENK),
@@ -151,17 +159,23 @@ def _used(part: Part, bank: Bank) -> tuple[Part, Bank]:
 def _pupil(spec: StageSpec, place: Place) -> tuple[Model, _Row]:
     """Return a row that is tested on a held-out task; at the smallest rate, as none is chosen."""
     inputs = spec.inputs
-    model = fresh_head(inputs, place, read_part(inputs["data"]))
+    part = read_part(inputs["data"])
+    model = fresh_head(inputs, place, part)
     pupil, rate = Pupil(spec, place, model.doubled), min(inputs["rates"])
     split, episodes = inputs["data"]["split"], inputs["episodes"]
     _, task_of = new_tasks(inputs, place, inputs["member"], split, episodes)
     shown = [task_of(episode) for episode in range(episodes)]  # in float32, as in the test
     tasks = [
-        replace(one, support_x=one.support_x.double(), query_x=one.query_x.double())
+        replace(one, support_x=doubled(one.support_x), query_x=doubled(one.query_x))
         for one in shown
     ]
+    modality = modality_of(part.form)
     return model, _Row(
-        spec=spec, tested=pupil, adapted=lambda task: pupil.adapted(task, rate), tasks=tasks
+        spec=spec,
+        tested=pupil,
+        adapted=lambda task: pupil.adapted(task, rate),
+        altered=lambda x: modality.altered(x, part.form),
+        tasks=tasks,
     )
 
 
@@ -209,7 +223,7 @@ def _variants(row: _Row, task: Task, episode: int) -> tuple[Tensor, ...]:
         among = scores(x, y)
         permuted = scores(x[order], y[order]) - among[order]
         removed = scores(x[:left], y[:left]) - among[:left]
-        altered = scores(torch.cat([x[:1], 1 - x[1:]]), y)[:1] - among[:1]
+        altered = scores(torch.cat([x[:1], row.altered(x[1:])]), y)[:1] - among[:1]
         return among, permuted, removed, altered
 
     row.seed("adapt", episode)

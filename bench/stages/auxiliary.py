@@ -1,4 +1,4 @@
-"""A pretext's loss beside that of meta-training: its own head, on the images of a step's tasks.
+"""A pretext's loss beside that of meta-training: its own head, on the examples of a step's tasks.
 
 The head's tensors are called ``auxiliary.*`` beside ``encoder.*`` and ``head.*``. The pretext sees
 the encoder and this head, which it knows as ``head.*``, as in a pre-training.
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.catalogue import rebuild
 from bench.cell import Json
-from bench.contract import AbstractPretext, Norm, Shape, Task, Tensors
+from bench.contract import AbstractPretext, Form, Norm, Task, Tensors
 from bench.seeds import Coordinate
 from bench.stages.model import Model
 from bench.stages.network import Network, Statistics, part_of
@@ -54,10 +54,10 @@ class Auxiliary:
         state: Tensors,
         *step: Coordinate,
     ) -> tuple[Tensor, dict[str, Tensor], Tensors]:
-        """Return the loss of a step's images, the gradient of its weighted value, the next state.
+        """Return the loss of a step's examples, the gradient of its weighted value, the next state.
 
         The gradient is that with respect to encoder and own head. Under ``running`` statistics
-        the images move ``buffers`` in place. All draws are from a stream of the pretext's own.
+        the examples move ``buffers`` in place. All draws are from a stream of the pretext's own.
         """
         own = part_of(params, "encoder") | part_of(params, "auxiliary")
         leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
@@ -83,7 +83,7 @@ def _seen(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def auxiliary_of(
-    inputs: Mapping[str, Json], place: Place, model: Model, shape: Shape
+    inputs: Mapping[str, Json], place: Place, model: Model, form: Form
 ) -> Auxiliary | None:
     """Build what a spec names beside its meta-algorithm; None where there is nothing.
 
@@ -95,7 +95,7 @@ def auxiliary_of(
     pretext = rebuild("pretext", asked["params"]["pretext"])
     assert isinstance(pretext, AbstractPretext)
     seed_default("init", "auxiliary", asked["name"], inputs["seed"])
-    head = pretext.head(model.width, shape).to(torch.get_default_dtype())
+    head = pretext.head(model.width, form).to(torch.get_default_dtype())
     network = model.network.beside(head)
     params, buffers = (part_of(some, "head") for some in network.tensors(place.device))
     return Auxiliary(

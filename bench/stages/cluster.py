@@ -48,7 +48,7 @@ def cluster(spec: StageSpec, place: Place) -> Result:
     model = assemble(
         inputs,
         place,
-        part.images.shape[1:],
+        part.form,
         lambda width: nn.Identity(),
         "cluster",
         channels_last=channels_last(place.device, second_order=False),
@@ -158,7 +158,7 @@ def pseudo_classes(part: Part, spec: StageSpec, store: Store) -> Part:
     ((members, counts),) = large_enough(found_PN, k, least, asked["ways"])
     order_N = unlabelled_order(found_PN.shape[1])
     own = zip(members, counts.tolist(), strict=True)
-    return grouped(part.images, [order_N[one[:count]].tolist() for one, count in own])
+    return grouped(part, [order_N[one[:count]].tolist() for one, count in own])
 
 
 def large_enough(clusters_PN: Tensor, k: int, least: int, ways: int) -> list[Members]:

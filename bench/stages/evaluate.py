@@ -26,7 +26,7 @@ from bench.stages.engine import (
 )
 from bench.stages.model import Model, assemble
 from bench.stages.place import Clock, Diverged, Place, Result, made_by, peak_memory
-from bench.stages.source import read_part
+from bench.stages.source import modality_of, read_part
 from bench.stages.streams import seed_default
 
 EPISODES = "episodes.parquet"
@@ -67,7 +67,7 @@ def tested_model(spec: StageSpec, place: Place, meta: AbstractMeta, part: Part) 
     return assemble(
         inputs,
         place,
-        part.images.shape[1:],
+        part.form,
         lambda width: trained.head(width, inputs["ways"]) if trained else nn.Identity(),
         inputs["meta"]["name"],
         trained.learned if trained else None,
@@ -116,7 +116,8 @@ class Examiner:
         self._on_task: AbstractLearner = (
             FeatureLearner(model.network, model.buffers) if frozen else self._learner
         )
-        x = torch.from_numpy(np.array(part.images)).to(place.device)
+        self._modality, self._form = modality_of(part.form), part.form
+        x = torch.from_numpy(np.array(part.examples)).to(place.device)
         self._x = self._embed_all(x) if frozen else x
         self._frozen = frozen
         self._support_EKN = torch.from_numpy(bank.support_ENK).transpose(1, 2).to(place.device)
@@ -169,7 +170,7 @@ class Examiner:
         return (torch.stack([self.scores(params, task) for params in self.adapted(task)]),)
 
     def task(self, episode: int) -> Task:
-        """Return an episode of the bank; of a frozen encoder, the features in place of images."""
+        """Return an episode of the bank; of a frozen encoder, the features in place of examples."""
         support_KN, query_QN = self._support_EKN[episode], self._query_EQN[episode]
         return Task(
             support_x=self._examples(support_KN.flatten()),
@@ -179,17 +180,18 @@ class Examiner:
             ways=support_KN.shape[1],
         )
 
+    def altered(self, x: Tensor) -> Tensor:
+        """Return others in the place of examples, or of features, as a task of the bank has them."""
+        return 1 - x if self._frozen else self._modality.altered(x, self._form)
+
     def _examples(self, index: Tensor) -> Tensor:
-        return self._x[index] if self._frozen else _unit(self._x[index])
+        return self._x[index] if self._frozen else self._modality.inputs(self._x[index])
 
     def _embed_all(self, x: Tensor) -> Tensor:
         """Embed the whole split once: under running statistics an example stands alone."""
         parts = torch.split(x, EMBED_AT_ONCE)
-        return torch.cat([self._learner.embed(self._model.params, _unit(p)) for p in parts])
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x.to(torch.get_default_dtype()) / 255
+        embed = self._learner.embed
+        return torch.cat([embed(self._model.params, self._modality.inputs(one)) for one in parts])
 
 
 def at_steps(trajectory: Iterator[Tensors], readouts: list[int]) -> Iterator[Tensors]:

@@ -2,7 +2,7 @@
 
 Every start is treated alike: encoder and a fresh linear head take steps of plain gradient descent
 on the support's cross-entropy, under one rate, and the queries are read out on the way. The rate
-is chosen for each start, from one grid, on other tasks: those of the training family, over images
+is chosen for each start, from one grid, on other tasks: those of the training family, over examples
 of the validation classes. It is the one of least query loss, as the mean over tasks and over the
 read-outs after the first step, since what is asked is how fast a task is learned.
 
@@ -31,7 +31,7 @@ from bench.stages.engine import TASKS_AT_ONCE, Learner, channels_last, counted
 from bench.stages.evaluate import EPISODES, REPORTS, at_steps, episodes_file
 from bench.stages.model import Model, assemble
 from bench.stages.place import Clock, Diverged, Place, Result, made_by, peak_memory
-from bench.stages.source import read_part
+from bench.stages.source import modality_of, read_part
 from bench.stages.streams import generator, seed_default
 
 MEASURES = ("accuracy", "loss")
@@ -71,7 +71,7 @@ def fresh_head(inputs: Mapping[str, Json], place: Place, part: Part) -> Model:
     return assemble(
         inputs,
         place,
-        part.images.shape[1:],
+        part.form,
         lambda width: _zeros(width, inputs["ways"]),
         "few steps",
         channels_last=channels_last(place.device, second_order=False),
@@ -91,14 +91,14 @@ def new_tasks(
 ) -> tuple[PretextBank, TaskOf]:
     """Return the bank of a pretext over a split, and what shows task e of it.
 
-    Images are shown on the CPU, by generators that name neither a row nor a seed.
+    Examples are shown on the CPU, by generators that name neither a row nor a seed.
     """
     member = rebuild("pretext", described)
     assert isinstance(member, AbstractClassifying)
     part = read_part({**inputs["data"], "split": split})
     data, name = inputs["data"]["digest"], digest(described)
     bank = draw_pretext_bank(
-        len(part.images),
+        len(part.examples),
         member.num_classes,
         data_digest=data,
         split=split,
@@ -111,12 +111,12 @@ def new_tasks(
     label_N = torch.arange(inputs["ways"])
 
     def shown(task: int, positions_XN: np.ndarray, role: str) -> tuple[Tensor, Tensor]:
-        x = torch.from_numpy(part.images[positions_XN.ravel()])
+        x = torch.from_numpy(part.examples[positions_XN.ravel()])
         class_B = torch.from_numpy(bank.classes_EN[task]).repeat(len(positions_XN))
         at = (data, split, name, inputs["ways"], inputs["queries"], task, role)
         seed_default("pretext view, default generator", *at)
         rng = generator(torch.device("cpu"), "pretext view", *at)
-        views = member.show(x.to(torch.get_default_dtype()) / 255, class_B, rng)
+        views = member.show(modality_of(part.form).inputs(x), class_B, rng)
         return views.to(place.device), label_N.repeat(len(positions_XN)).to(place.device)
 
     def task_of(task: int) -> Task:

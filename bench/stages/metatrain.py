@@ -54,13 +54,13 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
     model = assemble(
         inputs,
         place,
-        part.images.shape[1:],
+        part.form,
         lambda width: meta.head(width, outputs),
         inputs["meta"]["name"],
         meta.learned,
         channels_last=channels_last(place.device, second_order=second_order),
     )
-    auxiliary = auxiliary_of(inputs, place, model, part.images.shape[1:])
+    auxiliary = auxiliary_of(inputs, place, model, part.form)
     first = model
     if auxiliary:
         first = replace(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.catalogue import rebuild
 from bench.cell import Json
-from bench.contract import AbstractEncoder, Shape, Tensors
+from bench.contract import AbstractEncoder, Form, Tensors
 from bench.stages.checkpoint import prefixed
 from bench.stages.network import Network, build_encoder, part_of, width_of
 from bench.stages.place import Place
@@ -37,14 +37,19 @@ class Model:
         return replace(self, params=_double(self.params), buffers=_double(self.buffers))
 
 
+def doubled(value: Tensor) -> Tensor:
+    """Return floats in float64, and anything else as it is."""
+    return value.double() if value.is_floating_point() else value
+
+
 def _double(tensors: Tensors) -> dict[str, Tensor]:
-    return {name: v.double() if v.is_floating_point() else v for name, v in tensors.items()}
+    return {name: doubled(value) for name, value in tensors.items()}
 
 
 def assemble(
     inputs: Mapping[str, Json],
     place: Place,
-    shape: Shape,
+    form: Form,
     head: Callable[[int], nn.Module],
     head_name: str,
     learned: Callable[[Tensors], Tensors] | None = None,
@@ -60,8 +65,8 @@ def assemble(
     encoder = rebuild("encoder", inputs["encoder"])
     assert isinstance(encoder, AbstractEncoder)
     seed = inputs["seed"]
-    body = build_encoder(encoder, shape, "encoder", inputs["encoder"]["name"], seed)
-    width = width_of(body, shape)
+    body = build_encoder(encoder, form, "encoder", inputs["encoder"]["name"], seed)
+    width = width_of(body, form)
     seed_default("init", "head", head_name, seed)
     network = Network(
         body,

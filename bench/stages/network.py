@@ -1,6 +1,6 @@
 """The encoder and a head as functions of their tensors, with batch statistics under control."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench.contract import AbstractEncoder, Shape, Tensors
+from bench.contract import AbstractEncoder, Form, Tensors
 from bench.seeds import Coordinate
+from bench.stages.source import modality_of
 from bench.stages.streams import seed_default
 
 CHANNELS_PER_GROUP = 16  # Wu and He (2018), arXiv:1803.08494, table 3: as good as 32 groups
@@ -25,10 +26,11 @@ Statistics = Literal["stored", "batch", "learned"] | int
 
 @dataclass
 class _Control:
-    """What every norm layer of one network looks at."""
+    """What every norm and dropout layer of one network looks at."""
 
     statistics: Statistics = "batch"
     channels_last: bool = False
+    dropout: float = 0.0
 
 
 class _Norm(nn.Module):
@@ -91,6 +93,17 @@ def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     )
 
 
+class _Dropout(nn.Module):
+    """Dropout with the probability that is asked for at a call, whatever the mode; else none."""
+
+    def __init__(self, control: _Control) -> None:
+        super().__init__()
+        self.control = control
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.control.dropout) if self.control.dropout else x
+
+
 class _Both(nn.Module):
     """Encoder and head under one set of names: ``encoder.*`` and ``head.*``."""
 
@@ -112,21 +125,31 @@ class Network:
     ) -> None:
         """Take over freshly built modules.
 
-        ``channels_last`` is the images' memory format; ``grouped`` puts group normalisation in the
+        ``channels_last`` is the memory format of what has four dimensions; ``grouped`` puts group normalisation in the
         place of batch normalisation.
         """
         self._control = _Control(channels_last=channels_last)
-        self._replaced = _grouped if grouped else partial(_Norm, control=self._control)
-        self._module = _Both(_normed(encoder, self._replaced), _normed(head, self._replaced))
+        self._norm = _grouped if grouped else partial(_Norm, control=self._control)
+        self._module = _Both(self._controlled(encoder), self._controlled(head))
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._tied = _tied(self._module)
 
     def beside(self, head: nn.Module) -> "Network":
         """Return the same encoder with another freshly built head, called ``head.*`` there too."""
         other = copy(self)
-        other._module = _Both(self._module.encoder, _normed(head, self._replaced))
+        other._module = _Both(self._module.encoder, self._controlled(head))
         other._tied = _tied(other._module)
         return other
+
+    def _controlled(self, module: nn.Module) -> nn.Module:
+        """Put the engine's own layers in the place of every batch norm and dropout of a module."""
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            return self._norm(module)
+        if isinstance(module, nn.Dropout):
+            return _Dropout(self._control)
+        for name, child in module.named_children():
+            setattr(module, name, self._controlled(child))
+        return module
 
     def tensors(self, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return copies of the freshly built parameters and buffers."""
@@ -144,12 +167,17 @@ class Network:
         }
 
     def encode(
-        self, params: Tensors, buffers: Tensors, x: Tensor, statistics: Statistics
+        self,
+        params: Tensors,
+        buffers: Tensors,
+        x: Tensor,
+        statistics: Statistics,
+        dropout: float = 0.0,
     ) -> Tensor:
         """Return features [B, D]; ``learned`` statistics move ``buffers`` in place."""
         if x.dim() == 4:
             x = x.contiguous(memory_format=self._format)
-        return self._call(params, buffers, x, "encoder", statistics)
+        return self._call(params, buffers, x, "encoder", statistics, dropout)
 
     def head(
         self,
@@ -163,38 +191,35 @@ class Network:
         return self._call(params, buffers, z_BD, f"head.{child}" if child else "head", statistics)
 
     def _call(
-        self, params: Tensors, buffers: Tensors, x: Tensor, part: str, statistics: Statistics
+        self,
+        params: Tensors,
+        buffers: Tensors,
+        x: Tensor,
+        part: str,
+        statistics: Statistics,
+        dropout: float = 0.0,
     ) -> Tensor:
         both = {**params, **buffers}
         used = {name: value for name, value in both.items() if name.startswith(f"{part}.")}
-        with self._using(statistics):
+        with self._using(statistics, dropout):
             result: Tensor = functional_call(self._module, used, (x, part), tie_weights=self._tied)
         return result
 
     @contextmanager
-    def _using(self, statistics: Statistics) -> Iterator[None]:
-        before, self._control.statistics = self._control.statistics, statistics
+    def _using(self, statistics: Statistics, dropout: float) -> Iterator[None]:
+        control = self._control
+        before = control.statistics, control.dropout
+        control.statistics, control.dropout = statistics, dropout
         try:
             yield
         finally:
-            self._control.statistics = before
+            control.statistics, control.dropout = before
 
 
 def _tied(module: nn.Module) -> bool:
     """Say whether a tensor has two names; looking for them at every call takes a while."""
     every = module.named_parameters, module.named_buffers
     return any(len(list(f(remove_duplicate=False))) > len(list(f())) for f in every)
-
-
-def _normed(
-    module: nn.Module, normed: Callable[[nn.modules.batchnorm._BatchNorm], nn.Module]
-) -> nn.Module:
-    """Put another layer in the place of every batch norm of a module."""
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        return normed(module)
-    for name, child in module.named_children():
-        setattr(module, name, _normed(child, normed))
-    return module
 
 
 def _grouped(norm: nn.modules.batchnorm._BatchNorm) -> nn.GroupNorm:
@@ -207,17 +232,18 @@ def _grouped(norm: nn.modules.batchnorm._BatchNorm) -> nn.GroupNorm:
     return layer
 
 
-def build_encoder(encoder: AbstractEncoder, shape: Shape, *coordinates: Coordinate) -> nn.Module:
+def build_encoder(encoder: AbstractEncoder, form: Form, *coordinates: Coordinate) -> nn.Module:
     """Build an encoder whose weights are drawn from these coordinates."""
     seed_default("init", *coordinates)
-    return encoder.module(shape).to(torch.get_default_dtype())
+    return encoder.module(form).to(torch.get_default_dtype())
 
 
-def width_of(encoder: nn.Module, shape: Shape) -> int:
+def width_of(encoder: nn.Module, form: Form) -> int:
     """Return how many features the encoder gives for one example."""
     was_training = encoder.training
     with torch.no_grad():
-        width = int(encoder.eval()(torch.zeros(1, *shape)).shape[1])
+        x = modality_of(form).inputs(torch.zeros(1, *form.shape, dtype=torch.uint8))
+        width = int(encoder.eval()(x).shape[1])
     encoder.train(was_training)
     return width
 

@@ -18,10 +18,11 @@ LOOKED_AT = 2000  # tasks: a share is then known to about a point
 
 
 class _Truth(AbstractSource):
-    """An unlabelled source, whose examples are [1, 1, 1] images of their true class's number."""
+    """An unlabelled source, whose examples [1, 1, 1] are the number of their true class."""
 
     def __init__(self, part: Part, source: Source) -> None:
-        self.device, self.num_examples = source.device, source.num_examples
+        self.device, self.form = source.device, source.form
+        self.num_examples = source.num_examples
         labels = torch.from_numpy(part.labels)[unlabelled_order(len(part.labels))]
         self._labels = labels.to(source.device, torch.float64)  # holds every number exactly
         self._source = source
@@ -29,8 +30,8 @@ class _Truth(AbstractSource):
     def examples(self, index: Tensor) -> Tensor:
         return self._labels[index][:, None, None, None]
 
-    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
-        return x_BCHW
+    def augment(self, x: Tensor, rng: Generator) -> Tensor:
+        return x
 
     def classes(self) -> tuple[Tensor, Tensor]:
         return self._source.classes()

@@ -13,7 +13,7 @@ from bench.contract import (
     AbstractNetwork,
     AbstractPretext,
     AbstractSearch,
-    Shape,
+    Form,
     Tensors,
     Validation,
 )
@@ -45,13 +45,12 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
     part, policy = read_part(inputs["data"]), augmentation(inputs["augment"])
     labels = isinstance(objective.plugin, AbstractInit)
     source = Source(part, policy, place.device, labels=labels)
-    shape = part.images.shape[1:]
     name, seed = objective.name, inputs["seed"]
     model = assemble(
         inputs,
         place,
-        shape,
-        lambda width: objective.head(width, shape, len(part.classes)),
+        part.form,
+        lambda width: objective.head(width, part.form, len(part.classes)),
         name,
         channels_last=channels_last(place.device, second_order=False),
     )
@@ -110,15 +109,15 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
 
 @dataclass(frozen=True, kw_only=True)
 class _Objective:
-    """What is trained on: a pretext, which sees images alone, or a loss of labels."""
+    """What is trained on: a pretext, which sees examples alone, or a loss of labels."""
 
     name: str
     plugin: AbstractPretext | AbstractInit
 
-    def head(self, width: int, shape: Shape, classes: int) -> nn.Module:
+    def head(self, width: int, form: Form, classes: int) -> nn.Module:
         if isinstance(self.plugin, AbstractInit):
             return self.plugin.head(width, classes)
-        return self.plugin.head(width, shape)
+        return self.plugin.head(width, form)
 
     def state(self, net: AbstractNetwork) -> Tensors:
         return {} if isinstance(self.plugin, AbstractInit) else self.plugin.state(net)
@@ -142,7 +141,7 @@ class _Objective:
 class _Batches:
     """Epochs in random order, cut into whole batches; a function of the step alone.
 
-    The order names no pretext: pretexts with one batch size see the same images.
+    The order names no pretext: pretexts with one batch size see the same examples.
     """
 
     def __init__(self, num_examples: int, batch_size: int, *coordinates: Coordinate) -> None:

@@ -140,13 +140,12 @@ def _losses(
     part = read_part(spec.inputs["data"])
     policy = augmentation(spec.inputs["augment"])
     source = Source(part, policy, place.device, labels=False)
-    shape = part.images.shape[1:]
 
     def model_of(needs: Json) -> Model:
         return assemble(
             {**spec.inputs, "needs": needs},
             place,
-            shape,
+            part.form,
             lambda width: nn.Identity(),
             "search",
             channels_last=channels_last(place.device, second_order=False),

@@ -27,7 +27,7 @@ from bench.stages.engine import EMBED_AT_ONCE
 from bench.stages.evaluate import Examiner, bank_of
 from bench.stages.model import Model
 from bench.stages.place import Diverged, Place
-from bench.stages.source import grouped, read_part
+from bench.stages.source import grouped, modality_of, read_part
 
 Measure = Callable[[Tensors, Tensors], float]  # of params and carried
 Loss = Callable[[int, Tensors, Tensors], Tensor]  # (draw, params, carried): of the training itself
@@ -170,9 +170,9 @@ def _accuracy(
 
 def by_content(part: Part) -> Part:
     """Return the examples of a split in the order of their bytes' hashes, as one class."""
-    hashes = [hashlib.sha256(example.tobytes()).digest() for example in part.images]
+    hashes = [hashlib.sha256(example.tobytes()).digest() for example in part.examples]
     order = sorted(range(len(hashes)), key=hashes.__getitem__)
-    return grouped(part.images, [order])
+    return grouped(part, [order])
 
 
 def clusters(exam: StageSpec, part: Part, model: Model, place: Place) -> Part:
@@ -186,7 +186,7 @@ def clusters(exam: StageSpec, part: Part, model: Model, place: Place) -> Part:
     from sklearn.cluster import KMeans
 
     asked, data = exam.inputs, exam.inputs["data"]
-    count = len(part.images) // asked["cluster_size"]
+    count = len(part.examples) // asked["cluster_size"]
     seed = derive("clusters", data["digest"], asked["seed"]) % 2**32  # scikit-learn takes 32 bits
     means = KMeans(n_clusters=count, n_init=1, max_iter=100, random_state=seed)
     found = means.fit_predict(_features(part, model, place))
@@ -198,7 +198,7 @@ def clusters(exam: StageSpec, part: Part, model: Model, place: Place) -> Part:
             f"only {len(usable)} of {count} clusters of the validation split hold {needed}"
             f" examples, and an episode has {asked['ways']} ways"
         )
-    return grouped(part.images, usable)
+    return grouped(part, usable)
 
 
 def _features(part: Part, model: Model, place: Place) -> np.ndarray:
@@ -207,8 +207,8 @@ def _features(part: Part, model: Model, place: Place) -> np.ndarray:
     Norm layers use the batches' own statistics: a fresh encoder has no others.
     """
     found = []
-    for images in np.array_split(part.images, -(-len(part.images) // EMBED_AT_ONCE)):
-        x = torch.from_numpy(images).to(place.device, torch.get_default_dtype()) / 255
+    for examples in np.array_split(part.examples, -(-len(part.examples) // EMBED_AT_ONCE)):
+        x = modality_of(part.form).inputs(torch.from_numpy(examples).to(place.device))
         with torch.no_grad():
             z = model.network.encode(model.params, model.buffers, x, "batch")
         found.append(F.normalize(z.double(), dim=1).cpu())

@@ -1,15 +1,16 @@
-"""A split of a data set as one uint8 tensor on the device: episodes are index gathers."""
+"""A split of a data set as one tensor on the device: episodes are index gathers."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bench.catalogue import rebuild
+from bench.catalogue import build, rebuild
 from bench.cell import Json
-from bench.contract import AbstractAugment, AbstractSource
+from bench.contract import AbstractAugment, AbstractModality, AbstractSource, Form
 from bench.dataset import Part, open_known
 from bench.stages.streams import generator
 
@@ -27,11 +28,20 @@ def read_part(data: Mapping[str, Json]) -> Part:
     return open_known(data["digest"]).part(data["split"])
 
 
-def grouped(images: np.ndarray, members: Sequence[Sequence[int]]) -> Part:
-    """Return examples as a split whose classes are these groups of positions."""
+@cache
+def modality_of(form: Form) -> AbstractModality:
+    """Return what says how examples of a form are read, shown and compared."""
+    modality = build("modality", form.modality, {}, f"modality/{form.modality}")
+    assert isinstance(modality, AbstractModality)
+    return modality
+
+
+def grouped(part: Part, members: Sequence[Sequence[int]]) -> Part:
+    """Return examples of a split as one whose classes are these groups of positions."""
     counts = tuple(len(one) for one in members)
     return Part(
-        images=images[np.concatenate(members)],
+        examples=part.examples[np.concatenate(members)],
+        form=part.form,
         labels=np.repeat(np.arange(len(counts)), counts),
         classes=tuple(str(number) for number in range(len(counts))),
         counts=counts,
@@ -45,11 +55,11 @@ class Views:
         """Take the policy."""
         self._policy = policy
 
-    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+    def augment(self, x: Tensor, rng: Generator) -> Tensor:
         """Return one view of each example."""
         if self._policy is None:
             raise PermissionError("this plug-in does not say augments = True")
-        return self._policy(x_BCHW, rng)
+        return self._policy(x, rng)
 
 
 class Source(AbstractSource):
@@ -70,8 +80,8 @@ class Source(AbstractSource):
         by class, as they lie on disk, their positions would tell. ``clusters`` are of that order.
         """
         self.device = device
-        self.num_examples = len(part.images)
-        x = torch.from_numpy(np.array(part.images))
+        self.num_examples, self.form = len(part.examples), part.form
+        x = torch.from_numpy(np.array(part.examples))
         if not labels:
             x = x[unlabelled_order(len(x))]
         self._x = x.to(device)
@@ -81,12 +91,12 @@ class Source(AbstractSource):
         self._clusters = [(members.to(device), counts.to(device)) for members, counts in clusters]
 
     def examples(self, index: Tensor) -> Tensor:
-        """Gather examples as floats in [0, 1], in torch's default precision."""
-        return self._x[index].to(torch.get_default_dtype()) / 255
+        """Gather examples, as encoders see them; floats in torch's default precision."""
+        return modality_of(self.form).inputs(self._x[index])
 
-    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+    def augment(self, x: Tensor, rng: Generator) -> Tensor:
         """Return one view of each example."""
-        return self._views.augment(x_BCHW, rng)
+        return self._views.augment(x, rng)
 
     def labels(self, index: Tensor) -> Tensor:
         """Return the class, from 0, of each of these examples; with ``labels`` alone."""

@@ -26,17 +26,17 @@ class Trainee(AbstractNetwork):
         self._source, self._statistics = source, statistics
         self._validation = validation
 
-    def encode(self, x_BCHW: Tensor) -> Tensor:
-        """Return features [B, D]."""
-        return self._network.encode(self._params, self._buffers, x_BCHW, self._statistics)
+    def encode(self, x: Tensor, *, dropout: float = 0.0) -> Tensor:
+        """Return features [B, D], under dropout where that is asked for."""
+        return self._network.encode(self._params, self._buffers, x, self._statistics, dropout)
 
     def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
         """Apply the head, or one child module of it."""
         return self._network.head(self._params, self._buffers, z_BD, self._statistics, child)
 
-    def augment(self, x_BCHW: Tensor, rng: Generator) -> Tensor:
+    def augment(self, x: Tensor, rng: Generator) -> Tensor:
         """Return one view of each example."""
-        return self._source.augment(x_BCHW, rng)
+        return self._source.augment(x, rng)
 
     @property
     def params(self) -> Tensors:

@@ -42,7 +42,7 @@ class Clusters(AbstractClustered):
 
     def declines(self, setting: Setting) -> str | None:
         """Where the embedding's pretext declines, so do its clusters."""
-        return self.pretext.declines(setting) if self.pretext else None
+        return self.pretext.refuses(setting) if self.pretext else None
 
     def examples_needed(self, shape: TaskShape) -> int:
         """Each is of one cluster, and drawn once."""

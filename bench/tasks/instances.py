@@ -1,8 +1,8 @@
-"""Tasks without labels: each image is a class of its own, its views are the queries.
+"""Tasks without labels: each example is a class of its own, its views are the queries.
 
-Khodadadeh, Boloni and Shah (2019), UMTRA, arXiv:1811.11819, algorithm 1: N random images are N
+Khodadadeh, Boloni and Shah (2019), UMTRA, arXiv:1811.11819, algorithm 1: N random examples are N
 classes, queries are augmented copies. With many ways and a prototypical network this is
-ProtoCLR (Medina et al. 2020, arXiv:2006.11325). When two of the images are of one true class
+ProtoCLR (Medina et al. 2020, arXiv:2006.11325). When two of the examples are of one true class
 the task is partly wrong; with few classes that is common.
 """
 
@@ -18,13 +18,13 @@ from bench.contract import AbstractSource, AbstractTasks, AtLeastTwo, Setting, T
 
 @dataclass(frozen=True, kw_only=True)
 class Instances(AbstractTasks):
-    """Random images, each a class of its own; queries are augmented views of them."""
+    """Random examples, each a class of its own; queries are augmented views of them."""
 
     reference: ClassVar[str] = "arXiv:1811.11819"
     uses_labels: ClassVar[bool] = False
     augments: ClassVar[bool] = True
     guesses_classes: ClassVar[bool] = True
-    default_shots: ClassVar[int | None] = 1  # UMTRA: the image itself
+    default_shots: ClassVar[int | None] = 1  # UMTRA: the example itself
     ways: AtLeastTwo | None = None
     shots: PositiveInt | Literal["match"] | None = None
     queries: NonNegativeInt | None = None
@@ -39,11 +39,11 @@ class Instances(AbstractTasks):
         return None
 
     def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
-        """Draw different images; repeat each as support and, augmented, as queries."""
-        images_N = torch.randperm(source.num_examples, generator=rng, device=source.device)[
+        """Draw different examples; repeat each as support and, augmented, as queries."""
+        examples_N = torch.randperm(source.num_examples, generator=rng, device=source.device)[
             : shape.ways
         ]
-        x = source.examples(images_N)
+        x = source.examples(examples_N)
         label_N = torch.arange(shape.ways, device=source.device)
         support_x = x.repeat(shape.shots, *[1] * (x.dim() - 1))
         query_x = x.repeat(shape.queries, *[1] * (x.dim() - 1))

@@ -1,10 +1,10 @@
 """Tasks without labels that are themselves self-supervised problems.
 
 After Bansal et al. (2021), arXiv:2111.01322, who meta-train over several kinds of self-supervised
-tasks at once: there on text, here on a family of pretexts that each show any image as one of a few
+tasks at once: there on text, here on a family of pretexts that each show any example as one of a few
 classes. For a task of N ways, K shots and Q queries one member of the family is drawn, then N of
-its classes; N (K + Q) different images are shown as these. To tell the classes apart is to learn
-the pretext; support and queries share no image, so that none can be recognised.
+its classes; N (K + Q) different examples are shown as these. To tell the classes apart is to learn
+the pretext; support and queries share no example, so that none can be recognised.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from bench.contract import (
 
 @dataclass(frozen=True, kw_only=True)
 class Pretexts(AbstractTasks):
-    """Classes of a pretext task: different images, each shown as one of them."""
+    """Classes of a pretext task: different examples, each shown as one of them."""
 
     reference: ClassVar[str] = "arXiv:2111.01322"
     uses_labels: ClassVar[bool] = False
@@ -53,15 +53,15 @@ class Pretexts(AbstractTasks):
         return sum(self._counts())
 
     def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
-        """Draw a member, some of its classes in random order, and an image for each example."""
+        """Draw a member, some of its classes in random order, and an example for each example."""
         device, counts = source.device, self._counts()
         place = int(torch.randint(len(self.family), (), generator=rng, device=device))
         member = self.family[place]
         assert isinstance(member, AbstractClassifying)
         chosen_N = torch.randperm(counts[place], generator=rng, device=device)[: shape.ways]
-        image = torch.randperm(source.num_examples, generator=rng, device=device)
+        example = torch.randperm(source.num_examples, generator=rng, device=device)
         way = torch.arange(shape.ways, device=device).repeat(shape.shots + shape.queries)
-        x = source.examples(image[: self.examples_needed(shape)])
+        x = source.examples(example[: self.examples_needed(shape)])
         shown = member.show(x, chosen_N[way], rng)
         first = sum(counts[:place])  # of the member's classes, among all
         rivals = torch.zeros(sum(counts), dtype=torch.bool, device=device)
@@ -87,4 +87,4 @@ def _reason(member: AbstractPretext, setting: Setting) -> str | None:
     if setting.task and member.num_classes < setting.task.ways:
         ways = setting.task.ways
         return f"{name} has {member.num_classes} classes, the tasks of its family {ways} ways"
-    return member.declines(setting)
+    return member.refuses(setting)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bench.catalogue import build
 from bench.contract import AbstractMetaTrained, Norm, Shape, Task, Tensors
 from bench.encoder.conv4 import Conv4
+from bench.form import Form
 from bench.stages.checkpoint import prefixed
 from bench.stages.engine import Learner, over_tasks
 from bench.stages.network import Network
@@ -81,7 +82,7 @@ def scene(name: str, params: Params, shape: Shape, *, channels_last: bool = Fals
     """Return a scene whose parameters are moved off their special first values."""
     meta = made(name, params)
     width = WIDTH * (shape[1] // 16) * (shape[2] // 16)
-    encoder = Conv4(width=WIDTH).module(shape)
+    encoder = Conv4(width=WIDTH).module(Form(shape=shape, modality="image"))
     network = Network(encoder, meta.head(width, WAYS), channels_last=channels_last, grouped=False)
     start, buffers = network.tensors(torch.device("cpu"))
     start = {key: value + 0.1 * torch.randn_like(value) for key, value in start.items()}

@@ -120,7 +120,7 @@ def test_a_search_shows_the_steps_of_what_it_chose(tmp_path: Path, glyphs: Datas
     """A row of ``best_of`` names the step that was selected in the chosen candidate, of its own."""
     one, other = "{name: rotation, batch_size: 8}", "{name: simclr, batch_size: 8}"
     search = f"{{name: best_of, candidates: [{one}, {other}], episodes: 2, outer_queries: 2}}"
-    text = HEAD.replace(one, search).replace("pretrain_steps: 6", "pretrain_images: 500")
+    text = HEAD.replace(one, search).replace("pretrain_steps: 6", "pretrain_examples: 500")
     plan, store = finished(f"{text}selection: {LABEL_VAL}\n", tmp_path, glyphs)
     (row,) = (row for row in blocks(read_results(plan, store))[0].rows if row.marks)
     steps = []

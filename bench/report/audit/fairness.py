@@ -19,7 +19,7 @@ from bench.statistics.interval import Interval
 LEVEL = 0.999  # of intervals that chance must lie in: a report holds dozens of them
 SLACK = 1e-9  # of an accuracy: a mean of exact fifths is off by rounding
 BELOW = 0.02  # that a floor may lie under chance: what cannot be learned may well come to less
-ALIKE = 1.05  # training images of rows may differ by so much before it is said
+ALIKE = 1.05  # training examples of rows may differ by so much before it is said
 
 
 def of_results(results: Results, blocks: Sequence[Block]) -> Iterator[Finding]:
@@ -176,22 +176,22 @@ def _oracle(block: Block) -> Finding:
 
 
 def _costs(block: Block) -> Iterator[Finding]:
-    """Rows of one class of labels are to have seen equally many images."""
+    """Rows of one class of labels are to have seen equally many examples."""
     classes: dict[str, list[Group]] = {}
     for row in block.rows:
         group = row.group
         if not group.trouble and len(group.first.stages) > 1:
             classes.setdefault(group.first.labels, []).append(group)
     for labels, groups in classes.items():
-        images = [mean_over_seeds(one, lambda cell: cell.examples) for one in groups]
-        if len(groups) < 2 or not np.isfinite(images).all():
+        examples = [mean_over_seeds(one, lambda cell: cell.examples) for one in groups]
+        if len(groups) < 2 or not np.isfinite(examples).all():
             continue
         seconds = [mean_over_seeds(one, lambda cell: cell.seconds) for one in groups]
-        ratio = max(images) / min(images)
+        ratio = max(examples) / min(examples)
         yield Finding(
-            check="training images",
+            check="training examples",
             subject=f"{block.title}, labels: {labels}",
-            found=f"{_span(groups, images, words.count)} images, "
+            found=f"{_span(groups, examples, words.count)} examples, "
             f"{_span(groups, seconds, words.duration)}",
             outcome="advice" if ratio > ALIKE else "passed",
             value=ratio,

@@ -40,13 +40,13 @@ def _reason(key: str, results: Results) -> str:
 
 def _not_done(audit: Audit, results: Results) -> Finding:
     of_data = audit.subject == "data"
-    check = "images and classes of two splits" if of_data else "transduction, naming"
+    check = "examples and classes of two splits" if of_data else "transduction, naming"
     found = _reason(audit.key, results)
     return Finding(check=check, subject=audit.title, found=found, outcome="not done")
 
 
 def _of_data(audit: Audit, manifest: Manifest, results: Results) -> Iterator[Finding]:
-    """Report on classes, images, look-alikes and groups that stand in two splits."""
+    """Report on classes, examples, look-alikes and groups that stand in two splits."""
     trained = tuple(
         place_of(one)
         for one in results.groups
@@ -58,7 +58,7 @@ def _of_data(audit: Audit, manifest: Manifest, results: Results) -> Iterator[Fin
             check="class overlap",
             subject=audit.data,
             found=f"{split} {one} and {second} {other} share {_percent(overlap['share'])} of the "
-            "images of one of them",
+            "examples of one of them",
             outcome="failed",
             value=overlap["share"],
             rows=trained,
@@ -89,7 +89,7 @@ def _percent(share: float) -> str:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    """Say ``2 images of test in train, 1 of val in train``."""
+    """Say ``2 examples of test in train, 1 of val in train``."""
     said = []
     for pair, count in counts.items():
         first, second = pair.split("-")
@@ -105,12 +105,12 @@ def _exact(
     known = {pair: one["known"] for pair, one in pairs.items()}
     listed = f"known to be in two splits: {_counted(known)}" if any(known.values()) else ""
     if any(unknown.values()):
-        found = f"the same images in two splits: {_counted(unknown)}"
+        found = f"the same examples in two splits: {_counted(unknown)}"
         found += f" (besides those {listed})" if listed else ""
     else:
-        found = f"images {listed}; no other" if listed else "no image stands in two splits"
+        found = f"examples {listed}; no other" if listed else "no example stands in two splits"
     return Finding(
-        check="image overlap",
+        check="example overlap",
         subject=audit.data,
         found=found,
         outcome="failed" if any(unknown.values()) else "passed",
@@ -120,10 +120,10 @@ def _exact(
 
 
 def _within(audit: Audit, within: Mapping[str, int]) -> Finding:
-    """Images under two classes of one split leak nothing; one of each pair is mislabelled."""
+    """Examples under two classes of one split leak nothing; one of each pair is mislabelled."""
     counts = ", ".join(f"{count} in {split}" for split, count in within.items() if count)
     return Finding(
-        check="images in two classes of a split",
+        check="examples in two classes of a split",
         subject=audit.data,
         found=counts or "none",
         outcome="advice" if counts else "passed",

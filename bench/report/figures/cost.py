@@ -1,4 +1,4 @@
-"""The figure of cost: accuracy against seconds, images and memory, with the Pareto front."""
+"""The figure of cost: accuracy against seconds, examples and memory, with the Pareto front."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Measure:
 
 MEASURES = (
     Measure(label="seconds per seed", of=lambda one: one.seconds, ticks=seconds_ticks),
-    Measure(label="training images per seed", of=lambda one: one.examples, ticks=count_ticks),
+    Measure(label="training examples per seed", of=lambda one: one.examples, ticks=count_ticks),
     Measure(label="peak memory", of=lambda one: one.peak_memory, ticks=byte_ticks),
 )
 
@@ -106,7 +106,9 @@ def _picture(setting: Setting, look: Mapping[str, Look]) -> Picture | None:
             axis.set_xlabel(MEASURES[column].label)
     line = Line2D([], [], color=QUIET, linewidth=1.2)
     legend_below(figure_of(axes[0]), [*(handle(look[v]) for v in named), line], entries, note)
-    alt = f"Accuracy against seconds, training images and memory, and their fronts: {setting.title}"
+    alt = (
+        f"Accuracy against seconds, training examples and memory, and their fronts: {setting.title}"
+    )
     return picture(f"cost-{setting.slug}", alt, figure_of(axes[0]))
 
 

@@ -1,4 +1,4 @@
-"""The learning curves: loss over training images, one panel a kind of stage and method."""
+"""The learning curves: loss over training examples, one panel a kind of stage and method."""
 
 from collections.abc import Mapping, Sequence
 
@@ -120,7 +120,7 @@ def _draw(
     assert isinstance(figure, Figure)
     columns = columns_of(len(axes))
     for axis in axes[-columns:]:
-        axis.set_xlabel("training images")
+        axis.set_xlabel("training examples")
     for axis in axes[::columns]:
         axis.set_ylabel("loss")
     legend_below(figure, [handle(look.get(label, SHARED)) for label in labels], labels)
@@ -129,7 +129,7 @@ def _draw(
 
 def _curve(axis: Axes, manifests: Sequence[Manifest | None], look: Look) -> None:
     """Mean and range over seeds where all are there and steps agree; else one thin line a seed."""
-    curves = [_images_and_loss(manifest) for manifest in manifests if manifest]
+    curves = [_examples_and_loss(manifest) for manifest in manifests if manifest]
     agree = all(np.array_equal(x, curves[0][0]) for x, _ in curves)
     if len(curves) < len(manifests) or not agree:
         for x, loss in curves:
@@ -151,7 +151,7 @@ def _curve(axis: Axes, manifests: Sequence[Manifest | None], look: Look) -> None
     )
 
 
-def _images_and_loss(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+def _examples_and_loss(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     steps = np.array(manifest["curve"]["steps"], float)
-    images = steps * (manifest["cost"]["examples"] / max(steps[-1], 1.0))
-    return images, np.array(manifest["curve"]["loss"], float)
+    examples = steps * (manifest["cost"]["examples"] / max(steps[-1], 1.0))
+    return examples, np.array(manifest["curve"]["loss"], float)

@@ -1,4 +1,4 @@
-"""Round ticks of logarithmic axes: seconds as minutes and hours, images as thousands, memory."""
+"""Round ticks of logarithmic axes: seconds as minutes and hours, examples as thousands, memory."""
 
 from collections.abc import Callable, Sequence
 

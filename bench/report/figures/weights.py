@@ -1,4 +1,4 @@
-"""The weights that a pretext learns of its members: weight over training images, a panel a row.
+"""The weights that a pretext learns of its members: weight over training examples, a panel a row.
 
 Shapes: S seeds, X points of a curve.
 """
@@ -94,7 +94,7 @@ def _draw(found: Mapping[str, Sequence[Manifest | None]]) -> Figure:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.count(value)))
     columns = columns_of(len(axes))
     for axis in axes[-columns:]:
-        axis.set_xlabel("training images")
+        axis.set_xlabel("training examples")
     for axis in axes[::columns]:
         axis.set_ylabel("weight")
     figure = axes[0].figure
@@ -119,10 +119,10 @@ def _curve(axis: Axes, seeds: Sequence[Manifest | None], member: str, look: Look
     manifests = [one for one in seeds if one]
     weight_SX = np.array([one["curve"][WEIGHT + member] for one in manifests], float)
     steps = np.array(manifests[0]["curve"]["steps"], float)
-    images = steps * (manifests[0]["cost"]["examples"] / steps[-1])
+    examples = steps * (manifests[0]["cost"]["examples"] / steps[-1])
     if len(manifests) < len(seeds):
-        axis.plot(images, weight_SX.T, color=look.colour, linestyle=look.dashes, linewidth=0.8)
+        axis.plot(examples, weight_SX.T, color=look.colour, linestyle=look.dashes, linewidth=0.8)
         return
     low, high = weight_SX.min(0), weight_SX.max(0)
-    axis.fill_between(images, low, high, color=look.colour, alpha=0.15, linewidth=0)
-    axis.plot(images, weight_SX.mean(0), color=look.colour, linestyle=look.dashes, linewidth=1.4)
+    axis.fill_between(examples, low, high, color=look.colour, alpha=0.15, linewidth=0)
+    axis.plot(examples, weight_SX.mean(0), color=look.colour, linestyle=look.dashes, linewidth=1.4)

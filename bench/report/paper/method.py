@@ -56,7 +56,7 @@ def _seeds(results: Results) -> str:
     views = {name for name in cards if name.startswith("augment/")} - {"augment/none"}
     parts = {
         "initial weights": True,
-        "the order of training images": _has(results, "pretrain"),
+        "the order of training examples": _has(results, "pretrain"),
         "the sampling of training tasks": _has(results, "metatrain"),
         "the clustering": _has(results, "cluster"),
         "augmentation": bool(views),

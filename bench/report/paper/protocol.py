@@ -18,7 +18,7 @@ STATISTICS = {
     "running": "the running statistics of training",
     "support": "the statistics of the support set",
     "transductive": "the statistics of the batch, of queries too (transductive)",
-    "group": "groups of channels, image by image",
+    "group": "groups of channels, example by example",
 }
 
 

@@ -35,14 +35,14 @@ class Pair:
     """Two rows of one start that were trained on the same tasks: a meta-algorithm, and jointly.
 
     ``compared``: (steps, measure) to the paired difference, for every read-out after the first.
-    ``images``: those that the two passed forward in training, where they are not about as many.
+    ``examples``: those that the two passed forward in training, where they are not about as many.
     """
 
     start: str
     group: Group
     reference: Group
     compared: Mapping[tuple[int, str], Comparison]
-    images: tuple[int, int] | None = None
+    examples: tuple[int, int] | None = None
 
 
 def speeds(block: Block, margin: float) -> list[Speed]:
@@ -96,7 +96,7 @@ def pairs(block: Block, margin: float) -> list[Pair]:
             group=own,
             reference=joint,
             compared=compared[number],
-            images=_unequal(own.first, joint.first),
+            examples=_unequal(own.first, joint.first),
         )
         for number, (start, own, joint) in enumerate(found)
     ]
@@ -148,12 +148,12 @@ def _budget(cell: Cell) -> Json:
 
 
 def _unequal(one: Cell, other: Cell) -> tuple[int, int] | None:
-    """Return the images of both trainings, if they differ by more than whole steps explain."""
-    mine, theirs = _images(one), _images(other)
+    """Return the examples of both trainings, if they differ by more than whole steps explain."""
+    mine, theirs = _examples(one), _examples(other)
     return (mine, theirs) if abs(mine - theirs) > ROUNDED * max(mine, theirs) else None
 
 
-def _images(cell: Cell) -> int:
+def _examples(cell: Cell) -> int:
     return sum(int(cell.params.get(f"{kind}.examples", 0)) for kind in ("pretrain", "metatrain"))
 
 

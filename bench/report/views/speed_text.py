@@ -102,9 +102,9 @@ def _sentence(pair: Pair) -> str:
     rates = _spanned(pair.group.rates), _spanned(pair.reference.rates)
     if rates[0] != rates[1]:
         parts.append(f"at rates of {rates[0]} against {rates[1]}")
-    if pair.images:
-        mine, theirs = pair.images
-        parts.append(f"**unequal training**, {mine:,} images against {theirs:,}")
+    if pair.examples:
+        mine, theirs = pair.examples
+        parts.append(f"**unequal training**, {mine:,} examples against {theirs:,}")
     return f"{begin}: {'; '.join(parts)}."
 
 
@@ -253,13 +253,13 @@ def method(plan: Plan) -> str:
     each = " of each" if len(members(plan)) > 1 else ""
     ways = words.listing([str(ways) for ways in plan.settings["ways"]])
     return (
-        f" A new task shows images of the test classes, each once, as {ways} answers of a pretext "
+        f" A new task shows examples of the test classes, each once, as {ways} answers of a pretext "
         f"that was kept out of training; {settings['episodes']} tasks{each}, the same for every "
         "row and seed. From every start encoder and a linear head of zeros take plain gradient "
         "steps on the support's cross-entropy, normalised by the support's statistics (by groups "
         "where training was); accuracy and loss are those of the queries. The rate of the steps is "
         f"one of {grid}: for each start the one of least mean query loss over the read-outs after "
-        f"the first step, on {settings['rate_tasks']} tasks of the other pretexts over images of "
+        f"the first step, on {settings['rate_tasks']} tasks of the other pretexts over examples of "
         "the validation classes; that it may serve the new one less is part of what is measured. "
         "Margins in nats are "
         "those in accuracy. Meta-learning and joint training from one start are compared with "

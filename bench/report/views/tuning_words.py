@@ -16,7 +16,7 @@ PRUNED = {
 SCORED = {
     "label_val": "tasks of the true validation classes",
     "pseudo_val": "tasks of clusters, by k-means of an untrained network's features, of validation "
-    "images, the same for all trials and rows of an encoder; no label is seen",
+    "examples, the same for all trials and rows of an encoder; no label is seen",
 }
 
 
