@@ -83,12 +83,13 @@ def large_report(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check format, style, types and layers."""
+    """Check format, style, types, layers, and what the core may speak of."""
     install(session, "--group", "tests", "--group", "lint")
     session.run("ruff", "format", "--check")
     session.run("ruff", "check")
     session.run("mypy")
     session.run("lint-imports")
+    session.run("pytest", "-q", "-n0", "tests/test_architecture.py")
 
 
 @nox.session(default=False)

@@ -65,7 +65,7 @@ class Pretraining:
 
     @property
     def batch_size(self) -> int:
-        """The examples of a step, before any view; of a search, the largest among its candidates."""
+        """The examples of a step, before any view; of a search, the most among its candidates."""
         from bench.contract import AbstractInit, AbstractPretext
 
         if self.candidates:

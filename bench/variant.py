@@ -155,7 +155,7 @@ class Variant:
         )
 
     def batch(self, phase: str, shots: int = 1) -> tuple[int, int]:
-        """Return the examples of one training step, before any view: tasks (1: none), examples each."""
+        """Return the examples of a training step before any view: tasks (1: none), and of each."""
         from bench.contract import AbstractMetaTrained
 
         if phase == "pretrain":

@@ -23,6 +23,7 @@ from bench import pipeline
 from bench.augment.affine import Affine
 from bench.cell import Json
 from bench.episodes import draw_bank
+from bench.form import Form
 from bench.options import Options
 from bench.stages.model import assemble
 from bench.stages.place import Place
@@ -104,11 +105,11 @@ def scores_of(evaluations: list[Json], store: Store) -> dict[str, np.ndarray]:
 
 def embed(inputs: Json, needs: Json, x: Tensor, place: Place) -> Tensor:
     """Return features [N, D] of a trial's encoder, or of an untrained one."""
-    shape = tuple(x.shape[1:])
+    form = Form(shape=tuple(x.shape[1:]), modality="image")
     model = assemble(
         {**inputs, "needs": needs},
         place,
-        shape,
+        form,
         lambda width: nn.Identity(),
         "pseudo_val",
         channels_last=False,

@@ -196,7 +196,13 @@ def noise(shape: Shape) -> Part:
     counts = COUNTS["train"]
     images = np.random.default_rng(0).integers(256, size=(sum(counts), *shape), dtype=np.uint8)
     labels = np.repeat(np.arange(len(counts)), counts)
-    return Part(examples=images, labels=labels, classes=tuple(map(str, range(20))), counts=counts)
+    return Part(
+        examples=images,
+        form=Form(shape=images.shape[1:], modality="image"),
+        labels=labels,
+        classes=tuple(map(str, range(20))),
+        counts=counts,
+    )
 
 
 def row(what: str, seconds: list[tuple[float, float]]) -> str:
@@ -229,7 +235,7 @@ def tests(episodes: int, pairs: int, store: Store, dataset: Dataset) -> str:
     made = stages(METHODS["protonet"], facts(dataset), shots=5, steps=2, episodes=episodes)
     here = place(store, lambda event: None)
     perform(made["metatrain"], here)
-    model = peer.Classifier(dataset.shape, WIDTH, WAYS)
+    model = peer.Classifier(dataset.form.shape, WIDTH, WAYS)
     model.take(load(store.read("metatrain", made["metatrain"].key, WEIGHTS)))
     tasks, seconds = list(episodes_of(made["evaluate"], dataset)), []
     for _ in range(pairs):

@@ -1,5 +1,6 @@
-"""The checks of ``nox -s lint`` fail when somebody breaks the layers."""
+"""What ``nox -s lint`` holds the code to, beside style and types: layers, sizes, words."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -69,3 +70,47 @@ def test_files_are_short() -> None:
     }
 
     assert long == {}
+
+
+CORE = (
+    "suite*.py",
+    "plan.py",
+    "run.py",
+    "store.py",
+    "record.py",
+    "report/**/*.py",
+    "report/**/*.jinja",
+    "stages/*.py",
+    "execute/*.py",
+    # and what these have been split into
+    *("audits.py", "budget.py", "cell.py", "checked.py", "collisions.py", "controls.py"),
+    *("dataset.py", "episodes.py", "graph.py", "held_out.py", "inner.py", "mirror.py"),
+    *("naming.py", "new_tasks.py", "options.py", "pipeline.py", "resolution.py", "rows.py"),
+    *("run.py", "sizes.py", "tracking.py", "tune*.py", "tuner.py", "variant.py"),
+)
+OF_IMAGES = re.compile(r"image|pixel|photo|thumbnail|\bPIL\b|B?CHW\b", re.IGNORECASE)
+
+
+def _said_of_images(package: Path) -> list[str]:
+    """Return the lines of the core that speak of images, as ``file:line: text``."""
+    files = [path for pattern in CORE for path in sorted(package.glob(pattern))]
+    assert len(files) > 100
+    return [
+        f"{path.relative_to(package)}:{number}: {line.strip()}"
+        for path in files
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if OF_IMAGES.search(line)
+    ]
+
+
+def test_the_core_knows_no_kind_of_data() -> None:
+    """Suite, plan, run, store, record, report, stages and execute hold no word about images."""
+    assert _said_of_images(ROOT / "bench") == []
+
+
+@pytest.mark.parametrize("line", ["# of each image", "x_BCHW = 0", "from PIL import ImageDraw"])
+def test_a_word_about_images_is_found(copy: Path, line: str) -> None:
+    """One such word anywhere in the core is one line of the check."""
+    path = copy / "bench/stages/evaluate.py"
+    path.write_text(f"{path.read_text()}\n{line}\n")
+    assert len(_said_of_images(copy / "bench")) == 1

@@ -128,6 +128,8 @@ class Toy(AbstractData):
     """Two classes of random images a split, and what a test does to them."""
 
     reference: ClassVar[str] = "doi:10.0000/toy"
+    modality: ClassVar[str] = "image"
+    encoder: ClassVar[str] = "conv4"
     changes: ClassVar[dict[str, Change]] = {}
     name: str
     shape: tuple[int, ...] = (3, 16, 16)
@@ -286,10 +288,13 @@ def test_images_of_one_colour_look_like_nothing(found: Callable[..., Json]) -> N
     assert found(change)["perceptual"]["counts"]["train-test"] == 0
 
 
-def test_series_are_no_images(found: Callable[..., Json]) -> None:
+def test_what_has_no_look_is_left_out(found: Callable[..., Json]) -> None:
     """Without two sides there is no perceptual hash: it is left out, and says why."""
     facts = found(shape=(1, 50))
-    assert "are not images" in facts["perceptual"]["skipped"]
+    assert (
+        "nothing tells when image data of shape (1, 50) looks alike"
+        in facts["perceptual"]["skipped"]
+    )
     assert facts["unknown_duplicates"] == 0
 
 
@@ -339,8 +344,8 @@ def copy_image(folder: Path) -> None:
 
 
 PLANTED = [
-    (copy_class, "class overlap", "train z and test f share 100 % of the images of one of them"),
-    (copy_image, "image overlap", "the same images in two splits: 1 of test in train"),
+    (copy_class, "class overlap", "train z and test f share 100 % of the examples of one of them"),
+    (copy_image, "example overlap", "the same examples in two splits: 1 of test in train"),
 ]
 
 

@@ -173,7 +173,7 @@ DROPPED = [
     ),
     (
         "grid: {augment: [none, affine]}\nmeta: protonet\nauxiliary: {pretext: simclr}",
-        "simclr would see the same image twice: augment is none",
+        "simclr would see the same example twice: augment is none",
     ),
 ]
 
@@ -189,7 +189,7 @@ REFUSED = [
     ("{name: rotation, turns: 3}", "pretext/rotation has no parameter 'turns'"),
     (
         "{name: rotation, batch_size: 8}",
-        "an auxiliary rotation has no batch_size: its images are those of the step's tasks. Remove",
+        "an auxiliary rotation has no batch_size: its examples are those of the step's tasks.",
     ),
     ("{name: rotation, rate: 0.1}", "has no rate: the meta-algorithm's optimizer takes the step."),
     (

@@ -13,6 +13,7 @@ from bench.cell import Cell, StageSpec
 from bench.contract import AbstractSource, Task, TaskShape
 from bench.dataset import Dataset, facts, open_known
 from bench.errors import UserError
+from bench.form import Form
 from bench.mirror import cell_child, content
 from bench.plan import Plan, make_plan
 from bench.report.preview import plan_text
@@ -214,7 +215,7 @@ def test_the_summed_control_passes_the_images_of_its_row(plan_of: PlanOf, start:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ("augment: none\n", "the clusters' pretext would see the same image twice"),
+        ("augment: none\n", "the clusters' pretext would see the same example twice"),
         ("selection: pretext_val\n", "no cluster is there"),
     ],
 )
@@ -280,7 +281,12 @@ def test_features_are_those_of_a_tested_encoder(plan_of: PlanOf, place: Place) -
     spec = specs["cluster"]
     inputs = dict(spec.inputs)
     model = assemble(
-        inputs, place, (1, 28, 28), lambda width: torch.nn.Identity(), "x", channels_last=True
+        inputs,
+        place,
+        Form(shape=(1, 28, 28), modality="image"),
+        lambda width: torch.nn.Identity(),
+        "x",
+        channels_last=True,
     )
     part = read_part(spec.inputs["data"])
     few = Source(part, None, CPU, labels=False)
@@ -289,8 +295,8 @@ def test_features_are_those_of_a_tested_encoder(plan_of: PlanOf, place: Place) -
     found = cluster._features(model, few)[:5]
     assert found == pytest.approx(torch.cat(apart).detach().numpy(), abs=1e-5)
     fresh = assemble(
-        inputs | {"needs": {}}, place, (1, 28, 28), lambda width: torch.nn.Identity(), "x",
-        channels_last=True,
+        inputs | {"needs": {}}, place, Form(shape=(1, 28, 28), modality="image"),
+        lambda width: torch.nn.Identity(), "x", channels_last=True,
     )  # fmt: skip
     assert not np.allclose(cluster._features(fresh, few)[:5], found, atol=1e-2)
 
@@ -408,7 +414,7 @@ def test_each_task_is_of_one_partition_drawn_at_random(
     glyphs: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each partition has about its share of the tasks, and clusters of two are never mixed."""
-    count = len(glyphs.part("train").images)
+    count = len(glyphs.part("train").examples)
     halves = torch.arange(count) % 4, 4 + torch.arange(count) // (count // 4)
     handed = [members_of(one, 9) for one in halves]
     source = Source(glyphs.part("train"), None, CPU, labels=False, clusters=handed)

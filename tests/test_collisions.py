@@ -13,6 +13,7 @@ from bench.cell import Cell, Json
 from bench.collisions import probability
 from bench.contract import AbstractSource, AbstractTasks, Task, TaskShape
 from bench.dataset import Dataset, Part, facts
+from bench.form import Form
 from bench.plan import Plan, make_plan
 from bench.report.comparison import Block, Row
 from bench.report.guessed import guessed_table
@@ -79,7 +80,7 @@ def test_the_plan_warns(plan_of: PlanOf) -> None:
     )
     even = probability((2,) * 344, 5)
     assert plan.warnings[-3:] == (
-        "none + protonet (instances): two of a task's 5 images are of one true class with"
+        "none + protonet (instances): two of a task's 5 examples are of one true class with"
         " probability 0.0276 (344 training classes)",
         "none + protonet (clusters none k=688): two of a task's 5 clusters are of one true class"
         f" with probability {even:.3g} if all 688 are pure, and spread evenly over the 344 training"
@@ -99,6 +100,7 @@ def part_of(classes: int, examples: int) -> Part:
     count = classes * examples
     return Part(
         examples=np.zeros((count, 1, 1, 1), np.uint8),
+        form=Form(shape=(1, 1, 1), modality="image"),
         labels=np.repeat(np.arange(classes), examples),
         classes=tuple(map(str, range(classes))),
         counts=(examples,) * classes,

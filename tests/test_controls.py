@@ -185,11 +185,11 @@ def test_a_control_that_the_data_cannot_fill_is_dropped(tmp_path: Path) -> None:
     assert "trains on 20-way tasks, but glyphs can fill 3" in dropped.reason
 
 
-def test_pixels_have_no_norm(plan_of: PlanOf) -> None:
+def test_raw_values_have_no_norm(plan_of: PlanOf) -> None:
     """A grid over norms adds one nearest neighbour, but a floor for each network."""
     plan = plan_of("meta: none\ngrid: {norm: [running, group]}\ncontrols: [raw_neighbour]\n")
     controls = [cell.control for cell in plan.cells]
-    assert sorted(controls) == ["raw_neighbour", "random_init", "random_init"]
+    assert sorted(controls) == ["random_init", "random_init", "raw_neighbour"]
 
 
 @pytest.mark.parametrize(

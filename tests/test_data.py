@@ -42,6 +42,8 @@ class Toy(AbstractData):
     """Four classes of small images; ``change`` alters them, ``step`` -1 turns their order."""
 
     reference: ClassVar[str] = "doi:10.0000/toy"
+    modality: ClassVar[str] = "image"
+    encoder: ClassVar[str] = "conv4"
     reads: ClassVar[list[str]] = []
     name: str
     change: str = ""
@@ -101,7 +103,7 @@ def test_a_part_is_one_split_with_labels_from_zero(glyphs: Dataset) -> None:
     part = opened("part").part("train")
     assert part.classes == ("b", "d")
     assert part.labels.tolist() == [0] * 6 + [1] * 6
-    assert np.array_equal(part.examples, opened("part").images[:12])
+    assert np.array_equal(part.examples, opened("part").examples[:12])
     test = glyphs.part("test")
     assert np.shares_memory(test.examples, glyphs.examples)
     assert len(test.examples) == len(test.labels) == sum(test.counts)

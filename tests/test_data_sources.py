@@ -33,7 +33,7 @@ def test_glyphs_are_the_pinned_set(glyphs: Dataset) -> None:
     """537 characters of 24 images of 28 x 28, with the pinned digest."""
     known = facts(glyphs)
     assert known.digest == Glyphs.digest
-    assert known.shape == (1, 28, 28)
+    assert known.form.shape == (1, 28, 28)
     assert {split: (len(n), set(n)) for split, n in known.counts.items()} == {
         "train": (344, {24}),
         "val": (83, {24}),
@@ -229,7 +229,7 @@ def test_real_cifar_is_the_pinned_set(real_data: Path) -> None:
     """The real CIFAR-FS has the pinned digest, 64, 16 and 20 classes, 600 images in each."""
     known = facts(open_dataset(CifarFs(), "cifar_fs", real_data))
     assert known.digest == CifarFs.digest
-    assert known.shape == (3, 32, 32)
+    assert known.form.shape == (3, 32, 32)
     assert {split: (len(n), set(n)) for split, n in known.counts.items()} == {
         "train": (64, {600}),
         "val": (16, {600}),

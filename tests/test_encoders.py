@@ -60,9 +60,9 @@ def test_images_become_vectors(encoder: AbstractEncoder, shape: Shape, width: in
 
 
 @pytest.mark.parametrize("encoder", [Resnet12(), Resnet18()], ids=["resnet12", "resnet18"])
-def test_what_is_no_image_or_too_small_is_declined(encoder: AbstractEncoder) -> None:
-    """Series, and images of fewer than 16 pixels a side, are declined in words; 16 are not."""
-    for shape in ((3, 15, 32), (3, 32, 15), (1, 64), (32,)):
+def test_what_is_too_small_is_declined(encoder: AbstractEncoder) -> None:
+    """Images of fewer than 16 pixels a side are declined in words; 16 are not."""
+    for shape in ((3, 15, 32), (3, 32, 15)):
         assert "at least 16 x 16" in str(
             encoder.declines(
                 Setting(form=Form(shape=shape, modality="image"), norm="running", ways=5)

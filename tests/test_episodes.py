@@ -166,7 +166,7 @@ def test_other_coordinates_are_other_pretext_tasks(changed: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(
-    ("num_images", "num_classes", "says"), [(51, 6, "a task of 52 images"), (90, 3, "4 ways")]
+    ("num_images", "num_classes", "says"), [(51, 6, "a task of 52 examples"), (90, 3, "4 ways")]
 )
 def test_what_no_pretext_task_can_be_drawn_from(
     num_images: int, num_classes: int, says: str

@@ -30,7 +30,7 @@ from bench.stages.engine import Learner
 from bench.stages.model import assemble
 from bench.stages.perform import STAGES, perform
 from bench.stages.place import Place
-from bench.stages.source import read_part
+from bench.stages.source import modality_of, read_part
 from bench.stages.streams import seed_default
 from bench.store import Store
 from bench.suite import read_suite
@@ -66,8 +66,9 @@ SMALL: dict[str, dict[str, Json]] = {
 
 
 def names() -> list[str]:
-    """Return every plug-in of bench itself, as kind/name."""
-    every = [(kind, one) for kind in KINDS for one in entries(kind).values()]
+    """Return every plug-in of bench itself that has a loss, as kind/name."""
+    kinds = [kind for kind in KINDS if kind != "modality"]  # which computes no loss
+    every = [(kind, one) for kind in kinds for one in entries(kind).values()]
     return [f"{kind}/{one.name}" for kind, one in every if one.package == "bench"]
 
 
@@ -102,7 +103,7 @@ def suite_of(what: str) -> str:
         axes[kind] = json.dumps({"name": name, **params_of(what), **sizes})
     else:
         axes[kind] = own
-    if what == "encoder/pixels":
+    if what == "encoder/raw":
         axes["pretext"] = "none"
     elif what == "pretext/colorize":
         axes["data"] = f"{{name: image_folder, path: {COLOURS}, size: 16}}"
@@ -156,7 +157,7 @@ def _episodes(spec: StageSpec, place: Place) -> list[float]:
     assert not isinstance(meta, AbstractMetaTrained)
     part = read_part(inputs["data"])
     model = assemble(
-        inputs, place, part.examples.shape[1:], lambda width: torch.nn.Identity(), "golden",
+        inputs, place, part.form, lambda width: torch.nn.Identity(), "golden",
         channels_last=False,
     )  # fmt: skip
     learner = Learner(model.network, model.buffers, inputs["norm"], training=False)
@@ -164,7 +165,7 @@ def _episodes(spec: StageSpec, place: Place) -> list[float]:
         part.counts, data_digest=inputs["data"]["digest"], split="test", ways=inputs["ways"],
         shots=inputs["shots"], queries=inputs["queries"], episodes=STEPS,
     )  # fmt: skip
-    x = torch.from_numpy(np.array(part.examples)).double() / 255
+    x = modality_of(part.form).inputs(torch.from_numpy(np.array(part.examples)))
     label = torch.arange(inputs["ways"])
     losses = []
     for support, query in zip(bank.support_ENK, bank.query_ENQ, strict=True):

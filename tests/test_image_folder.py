@@ -47,7 +47,7 @@ def test_classes_are_split_by_the_hash_of_their_names(photos: Path) -> None:
     }
     assert dataset.splits["val"] == tuple(sorted(by_hash(dict.fromkeys(NAMES))["val"]))
     assert by_hash(dict.fromkeys(NAMES)) == by_hash(dict.fromkeys(NAMES[::-1]))
-    assert facts(dataset).shape == (3, 8, 8)
+    assert facts(dataset).form.shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 30, 100])

@@ -270,7 +270,7 @@ def test_transductive_training_ends_with_running_statistics(
     work(store, spec)
     trained = load(store.read("metatrain", spec.key, weights.WEIGHTS))
     mean = trained["encoder.0.1.running_mean"]
-    images = torch.from_numpy(np.array(glyphs.part("train").images)).float() / 255
+    images = torch.from_numpy(np.array(glyphs.part("train").examples)).float() / 255
     kernel, bias = (torch.from_numpy(trained[f"encoder.0.0.{n}"]) for n in ("weight", "bias"))
     exact = torch.nn.functional.conv2d(images, kernel, bias, padding=1).mean((0, 2, 3))
     assert np.allclose(mean, exact.numpy(), rtol=0.05, atol=0.01)

@@ -17,9 +17,10 @@ from torch import Generator, Tensor, nn
 from bench import catalogue
 from bench.cell import Event, Json, Progress, StageSpec
 from bench.conformance.world import Handed, Small, inputs, small, task_of
-from bench.contract import AbstractNetwork, AbstractPretext, Shape, Task, Tensors
+from bench.contract import AbstractNetwork, AbstractPretext, Task, Tensors
 from bench.dataset import Dataset, facts
 from bench.errors import UserError
+from bench.form import Form
 from bench.inner import BETA1
 from bench.plan import Plan, make_plan
 from bench.pretext.mixture import Mixture
@@ -30,7 +31,7 @@ from bench.stages.place import Place
 from bench.store import Store
 from bench.suite import read_suite
 
-SHAPE: Shape = (1, 20, 20)
+FORM = Form(shape=(1, 20, 20), modality="image")
 SHIFT = 1e-4  # of a logit, in central differences
 
 
@@ -91,10 +92,10 @@ class Scene:
 def scene_of(*members: AbstractPretext, **params: Json) -> Scene:
     """Return a scene for a mixture of these members, whose weights move at each step."""
     mixture = Mixture(members=members, weights="learned", **{"every": 1, "rate": 0.3, **params})
-    trial = small(SHAPE, lambda width: mixture.head(width, SHAPE))
+    trial = small(FORM, lambda width: mixture.head(width, FORM))
     assert mixture.validates
-    episode = task_of(mixture.validates.shape, SHAPE)
-    return Scene(mixture=mixture, trial=trial, x=inputs(SHAPE, 6), episode=episode)
+    episode = task_of(mixture.validates.shape, FORM)
+    return Scene(mixture=mixture, trial=trial, x=inputs(FORM, 6), episode=episode)
 
 
 @pytest.mark.usefixtures("_double")
@@ -161,7 +162,7 @@ def test_the_training_draws_nothing_for_the_weights() -> None:
 class Twin(Rotation):
     """Rotation with a head that begins the same each time: what two of them share they keep."""
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return a head of fixed first weights."""
         head = nn.Linear(width, 4)
         with torch.no_grad():
@@ -324,7 +325,7 @@ def test_a_budget_of_images_holds_the_episodes(plan_of: PlanOf, glyphs: Dataset)
         outer: first_of(plan_of(f"{learned}, outer: {outer}", images)).inputs["budget"]
         for outer in ("instances", "clusters")
     }
-    held_out = len(glyphs.part("val").images)
+    held_out = len(glyphs.part("val").examples)
     for outer, once in (("instances", 0), ("clusters", held_out)):
         steps, examples = spent[outer]["steps"], spent[outer]["examples"]
         assert examples == steps * 6 * 16 + -(-steps // 5) * 80 + once
@@ -365,7 +366,7 @@ class Unlearnable(AbstractPretext):
     rate: float = 1e-3
     batch_size: int = 32
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return a linear layer with four outputs."""
         return nn.Linear(width, 4)
 

@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from bench.catalogue import build
 from bench.cell import Json
 from bench.contract import AbstractNetwork, AbstractPretext, Tensors
+from bench.form import Form
 from bench.pretext.mixture import Mixture
 from bench.pretext.rotation import Rotation
 
@@ -23,9 +24,9 @@ class Net(AbstractNetwork):
         self._encoder = torch.randn(64, 7, generator=Generator().manual_seed(3))
         self._head = head
 
-    def encode(self, x_BCHW: Tensor) -> Tensor:
+    def encode(self, x: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Return linear features."""
-        return x_BCHW.flatten(1) @ self._encoder
+        return x.flatten(1) @ self._encoder
 
     def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
         """Apply the head, or one of its children."""
@@ -69,7 +70,7 @@ def test_the_loss_is_the_weighted_sum_of_the_members(
     """
     mixture = mixture_of(weights=weights)
     torch.manual_seed(0)
-    head = mixture.head(7, (1, 8, 8))
+    head = mixture.head(7, Form(shape=(1, 8, 8), modality="image"))
     x = torch.rand(6, 1, 8, 8, generator=Generator().manual_seed(1))
 
     rng = Generator().manual_seed(2)

@@ -269,9 +269,12 @@ def test_rates_and_their_tasks_are_the_suite_s(plan_of: PlanOf) -> None:
 
 
 IMPOSSIBLE = [
-    (("[rotation,", "[simclr, rotation,"), ":6: tasks.family: simclr has no classes that an image"),
+    (
+        ("[rotation,", "[simclr, rotation,"),
+        ":6: tasks.family: simclr has no classes that",
+    ),
     (("ways: 4", "ways: 5"), ":3: ways: 5 ways, but rotation has 4 classes. Use at most 4."),
-    (("shots: 5", "shots: 90"), "a task of 420 images, but the val split of glyphs has 384. Use"),
+    (("shots: 5", "shots: 90"), "a task of 420 examples, but the val split of glyphs has 384. Use"),
     (("[rotation,", "[rotashun,"), ":6: tasks: no pretext is named 'rotashun'. Did you mean"),
     (("recolour]", "recolor]"), "no pretext is named 'recolor'. Did you mean recolour"),
 ]

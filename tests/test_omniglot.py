@@ -279,6 +279,6 @@ def test_real_omniglot_is_the_pinned_set(real_data: Path, monkeypatch: pytest.Mo
     for rotations, (train, test) in sizes.items():
         known = facts(opened(real_data, rotations))
         assert known.digest == Omniglot(rotations=rotations).digest is not None
-        assert known.shape == (1, 28, 28)
+        assert known.form.shape == (1, 28, 28)
         assert known.counts["train"] == (20,) * train
         assert known.counts["test"] == (20,) * test

@@ -253,7 +253,7 @@ def test_cifar_fewshot_pretrains_each_pretext_and_seed_once() -> None:
     assert cell(plan, "UMTRA").labels == "none"
     assert plan.dropped == ()
     assert plan.warnings == (
-        "UMTRA: two of a task's 5 images are of one true class with probability 0.148"
+        "UMTRA: two of a task's 5 examples are of one true class with probability 0.148"
         " (64 training classes)",
     )
 

@@ -103,7 +103,7 @@ def pixel(x: Tensor, place: int) -> list[int]:
 
 def test_no_image_is_twice_in_a_task() -> None:
     """Support and queries together are different images."""
-    for task in tasks(60, examples=18):  # as many as there are
+    for task in tasks(60, images=18):  # as many as there are
         numbers = pixel(torch.cat([task.support_x, task.query_x]), 0)
         assert len(set(numbers)) == len(numbers) == 18
 
@@ -198,9 +198,12 @@ def test_a_family_that_makes_no_sense_is_declined(
 ) -> None:
     """Each member has to have classes, as many as ways, and to take the images."""
     setting = Setting(
-        shape=shape, norm="running", ways=ways, task=TaskShape(ways=ways, shots=1, queries=1)
+        form=Form(shape=shape, modality="image"),
+        norm="running",
+        ways=ways,
+        task=TaskShape(ways=ways, shots=1, queries=1),
     )
-    assert (Pretexts(family=family).declines(setting) or "").startswith(reason)
+    assert (Pretexts(family=family).refuses(setting) or "").startswith(reason)
     assert Pretexts(family=(Erased(), Jigsaw())).declines(setting) is None
 
 

@@ -41,7 +41,7 @@ class Tiny(AbstractEncoder):
 
     reference: ClassVar[str] = "arXiv:1606.04080"
 
-    def module(self, shape: Shape) -> nn.Module:
+    def module(self, form: Form) -> nn.Module:
         """Return a module from [B, 1, 5, 5] to [B, 18]."""
         conv = nn.Conv2d(1, 2, 3, bias=False)
         return nn.Sequential(conv, nn.BatchNorm2d(2), nn.Softplus(), nn.Flatten())

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractNetwork, AbstractPretext, Shape, Task, Tensors
+from bench.contract import AbstractNetwork, AbstractPretext, Task, Tensors
+from bench.form import Form
 from bench.inner import BETA1, prototypical_loss
 from bench.pretext.mixture import Mixture
 
@@ -57,7 +58,7 @@ class Slanted(AbstractPretext):
     rate: float = 1e-3
     batch_size: int = 8
 
-    def head(self, width: int, shape: Shape) -> nn.Module:
+    def head(self, width: int, form: Form) -> nn.Module:
         """Return nothing."""
         return nn.Identity()
 
@@ -76,9 +77,9 @@ class Linear(AbstractNetwork):
         """Take the encoder's weight."""
         self._weight = weight
 
-    def encode(self, x_BCHW: Tensor) -> Tensor:
+    def encode(self, x: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Return linear features."""
-        return x_BCHW @ self._weight
+        return x @ self._weight
 
     def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
         """Return the features."""

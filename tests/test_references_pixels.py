@@ -31,10 +31,10 @@ class Fixed(AbstractNetwork):
     answer: Tensor
     seen: list[Tensor] = field(default_factory=list)
 
-    def encode(self, x_BCHW: Tensor) -> Tensor:
+    def encode(self, x: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Keep the batch, and return one feature."""
-        self.seen.append(x_BCHW.clone())
-        return x_BCHW.flatten(1)[:, :1]
+        self.seen.append(x.clone())
+        return x.flatten(1)[:, :1]
 
     def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
         """Return the answer."""
@@ -153,14 +153,13 @@ def test_mae_shows_no_masked_pixel(shape: Shape) -> None:
 def test_a_decoder_covers_the_image(shape: Shape) -> None:
     """The decoder of mae gives each channel of each pixel, where patches are cut short too."""
     pretext = Mae()
-    out = pretext.head(9, shape)(torch.ones(2, 9))
+    out = pretext.head(9, Form(shape=shape, modality="image"))(torch.ones(2, 9))
     assert out.shape[:2] == (2, shape[0])
     assert all(have - 4 < need <= have for have, need in zip(out.shape[2:], shape[1:], strict=True))
 
 
 def test_mae_declines_what_it_cannot_mask() -> None:
-    """Sequences, and images of a single patch, are declined; cut patches are not."""
-    assert Mae().declines(setting(2, 64)) is not None
+    """Images of a single patch are declined; cut patches are not."""
     assert Mae(patch=28).declines(setting(1, 28, 28)) is not None
     assert Mae(patch=20).declines(setting(1, 28, 28)) is None
 
@@ -217,7 +216,7 @@ def test_chroma_spans_its_grid() -> None:
 
 def test_its_head_has_a_score_for_each_chroma_of_each_cell() -> None:
     """The head of colorize gives 23 x 23 scores for each cell, those cut short included."""
-    head: nn.Module = Colorize(cell=4).head(9, (3, 10, 7))
+    head: nn.Module = Colorize(cell=4).head(9, Form(shape=(3, 10, 7), modality="image"))
     assert head(torch.ones(2, 9)).shape == (2, 529, 3, 2)
 
 

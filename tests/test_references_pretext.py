@@ -38,9 +38,9 @@ class Linear(AbstractNetwork):
         self.encoder = torch.randn(size, 7, generator=draws) / 10
         self.top = torch.randn(7 * patches, outputs, generator=draws)
 
-    def encode(self, x_BCHW: Tensor) -> Tensor:
+    def encode(self, x: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Return linear features."""
-        return x_BCHW.flatten(1) @ self.encoder
+        return x.flatten(1) @ self.encoder
 
     def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
         """Return linear scores."""

@@ -57,9 +57,9 @@ class Linear(AbstractNetwork):
         """Take the weights; a head without children is the projector."""
         self._params = dict(params)
 
-    def encode(self, x_BCHW: Tensor) -> Tensor:
+    def encode(self, x: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Return linear features."""
-        return x_BCHW.flatten(1) @ self._params["encoder.weight"]
+        return x.flatten(1) @ self._params["encoder.weight"]
 
     def head(self, z_BD: Tensor, child: str | None = None) -> Tensor:
         """Return linear scores."""

@@ -200,7 +200,7 @@ def test_a_diverged_candidate_is_not_trained_again(plan_of: PlanOf, tmp_path: Pa
 
 def test_shares_are_equal_and_all_images_are_counted(plan_of: PlanOf, glyphs: Dataset) -> None:
     """Each candidate has as many images, the episodes' come off first, and the sum is the row's."""
-    for outer, once in (("instances", 0), ("clusters", len(glyphs.part("val").images))):
+    for outer, once in (("instances", 0), ("clusters", len(glyphs.part("val").examples))):
         plan = plan_of(f"{SINGLES}, outer: {outer}", "pretrain_examples: 9_000")
         budget = spec_of(plan).inputs["budget"]
         measured = 3 * 5 * (1 + 2)

@@ -247,6 +247,7 @@ def test_the_pretext_is_measured_on_images_of_the_validation_split(
     part = glyphs.part("val")
     part = Part(
         examples=np.array(part.examples[:48]),
+        form=part.form,
         labels=part.labels[:48],
         classes=("a", "b"),
         counts=(24, 24),
@@ -332,6 +333,7 @@ def test_only_the_oracle_reads_labels(
         counts = (24,) * 40 + (len(order) - 40 * 24,)
         return Part(
             examples=part.examples[order],
+            form=part.form,
             labels=np.repeat(np.arange(41), counts),
             classes=tuple(str(number) for number in range(41)),
             counts=counts,
@@ -371,7 +373,7 @@ def test_pseudo_classes_are_clusters_of_the_features_at_the_start(
         assert one.counts == other.counts
         assert np.array_equal(one.examples, other.examples)
         assert min(one.counts) >= 4
-        assert len(one.counts) <= len(glyphs.part("val").images) // 60
+        assert len(one.counts) <= len(glyphs.part("val").examples) // 60
     assert fresh.counts != pretrained.counts
 
 

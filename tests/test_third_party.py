@@ -27,7 +27,7 @@ FAULTS = {
     "pretext/careless": [
         "its loss writes into what it was given: x",
         "its loss draws from, or seeds, numpy's or Python's global generator",
-        "views is 4, but each image of a batch is encoded 1 times",
+        "views is 4, but each example of a batch is encoded 1 times",
         "its reference is 'Gidaris et al. 2018'",
         "the default of rate, 0.001, is not within 0.01 to 1, log",
     ],

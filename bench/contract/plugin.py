@@ -116,7 +116,6 @@ class AbstractModality(AbstractPlugin):
     Shapes: N or B examples, as stored [N, *shape] or as encoders see them [B, *shape].
     """
 
-    reference: ClassVar[str] = ""
     stored: ClassVar[Literal["uint8", "float32", "int32"]]  # the type of stored examples
     forms: ClassVar[tuple[Form, ...]]
     """What plug-ins are tried on by the conformance suite: the first that they do not decline."""

@@ -129,10 +129,10 @@ class AbstractSearch(AbstractPlugin):
 
 
 class AbstractClassifying(AbstractPretext):
-    """A pretext task whose answers are a few classes, and that can show any example as each of them.
+    """A pretext task whose answers are a few classes, and that can show any example as each.
 
     Several make a family: ``tasks: pretext`` draws episodes from them. By itself it is trained on
-    the cross-entropy of one linear layer over all classes, each example shown as one drawn at random.
+    the cross-entropy of one linear layer over all classes, each example shown as one at random.
     """
 
     views: ClassVar[int] = 1
@@ -144,7 +144,7 @@ class AbstractClassifying(AbstractPretext):
 
     @abstractmethod
     def show(self, x: Tensor, class_B: Tensor, rng: Generator) -> Tensor:
-        """Return each example as its class, in [0, num_classes), says: one example, of the same shape.
+        """Return each example as its class, in [0, num_classes), says, in the same shape.
 
         What is cut or placed at random is drawn from ``rng``; the class decides the rest.
         """

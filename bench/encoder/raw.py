@@ -21,7 +21,7 @@ class Raw(AbstractEncoder):
         return "raw learns nothing, so there is nothing to train" if setting.trained else None
 
     def module(self, form: Form) -> nn.Module:
-        """Return a module from [B, *shape] to [B, prod(shape)], or to [B, V] of V kinds of tokens."""
+        """Return a module from [B, *shape] to [B, prod(shape)], or [B, V] of V kinds of tokens."""
         return _Counts(len(form.vocabulary)) if form.vocabulary else nn.Flatten()
 
 

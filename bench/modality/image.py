@@ -22,6 +22,7 @@ THUMBNAIL = 96  # pixels, the longest side of a shown image
 class Image(AbstractModality):
     """Images of 256 levels, stored as uint8 [N, C, H, W]; encoders see floats in [0, 1]."""
 
+    reference: ClassVar[str] = "doi:10.1109/ICIP.2000.899541"
     stored: ClassVar[Literal["uint8", "float32", "int32"]] = "uint8"
     forms: ClassVar[tuple[Form, ...]] = tuple(
         Form(shape=shape, modality="image")
@@ -42,10 +43,10 @@ class Image(AbstractModality):
         return 1 - x
 
     def looks(self, examples: np.ndarray) -> np.ndarray | None:
-        """Return the 64-bit perceptual hash (DCT, by ``imagehash``) of images of 1 or 3 channels."""
+        """Return the 64-bit perceptual hash (DCT, ``imagehash``) of images of 1 or 3 channels."""
         import imagehash
 
-        if examples.shape[1] not in (1, 3):
+        if examples.ndim != 4 or examples.shape[1] not in (1, 3):
             return None
         hashes = np.empty((len(examples), 8), np.uint8)
         for number, one in enumerate(examples):

@@ -30,6 +30,7 @@ class Series(AbstractModality):
     each as one of six levels (SAX, Lin et al. 2003, doi:10.1145/882082.882086).
     """
 
+    reference: ClassVar[str] = "doi:10.1145/882082.882086"
     stored: ClassVar[Literal["uint8", "float32", "int32"]] = "float32"
     forms: ClassVar[tuple[Form, ...]] = tuple(
         Form(shape=shape, modality="series") for shape in ((1, 40), (2, 40), (1, 64), (1, 128))

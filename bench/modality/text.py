@@ -29,6 +29,7 @@ class Text(AbstractModality):
     Two look alike where they hold the same tokens, in whatever order.
     """
 
+    reference: ClassVar[str] = "doi:10.1145/361219.361220"
     stored: ClassVar[Literal["uint8", "float32", "int32"]] = "int32"
     forms: ClassVar[tuple[Form, ...]] = tuple(
         Form(shape=(length,), modality="text", vocabulary=WORDS) for length in (12, 24)

@@ -198,7 +198,7 @@ def is_floor(group: Group) -> bool:
 
 
 def floor_of(group: Group, groups: Sequence[Group]) -> Group | None:
-    """Find the random-init control of a group's own network; pixels, which is none, take any."""
+    """Find the random-init control of a group's own network; raw values, of none, take any."""
     floors = [one for one in groups if is_floor(one)]
     same = [one for one in floors if _network(one) == _network(group)]
     return next(iter([*same, *floors]), None)

@@ -24,7 +24,7 @@ SECONDS_PER_EXAMPLE = {
     "audit": 6e-4,
 }
 ANSWERS = 5  # passes of a row's audit, in float64, for each of an evaluation of as many episodes
-WHOLE_SET = 10_000  # the audit of 60,000 photographs costs as much as this many passes: 4 s
+WHOLE_SET = 10_000  # the audit of 60,000 examples costs as much as this many passes: 4 s
 
 
 def plan_text(plan: Plan, store: Store) -> str:

@@ -143,7 +143,7 @@ def _examiner(spec: StageSpec, place: Place) -> tuple[Model, _Row]:
 
 
 def _used(part: Part, bank: Bank) -> tuple[Part, Bank]:
-    """Leave out the examples that no episode shows, so that a frozen encoder need not embed them."""
+    """Leave out the examples that no episode shows, so that none is embedded in vain."""
     shown = np.unique(np.concatenate([bank.support_ENK.ravel(), bank.query_ENQ.ravel()]))
     labels, counts = part.labels[shown], np.bincount(part.labels[shown], minlength=len(part.counts))
     return (

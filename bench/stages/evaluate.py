@@ -181,7 +181,7 @@ class Examiner:
         )
 
     def altered(self, x: Tensor) -> Tensor:
-        """Return others in the place of examples, or of features, as a task of the bank has them."""
+        """Return others in the place of examples, or of features, where a task has these."""
         return 1 - x if self._frozen else self._modality.altered(x, self._form)
 
     def _examples(self, index: Tensor) -> Tensor:

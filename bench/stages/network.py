@@ -125,8 +125,8 @@ class Network:
     ) -> None:
         """Take over freshly built modules.
 
-        ``channels_last`` is the memory format of what has four dimensions; ``grouped`` puts group normalisation in the
-        place of batch normalisation.
+        ``channels_last`` is the memory format of what has four dimensions; ``grouped`` puts group
+        normalisation in the place of batch normalisation.
         """
         self._control = _Control(channels_last=channels_last)
         self._norm = _grouped if grouped else partial(_Norm, control=self._control)

@@ -1,10 +1,10 @@
 """Tasks without labels that are themselves self-supervised problems.
 
 After Bansal et al. (2021), arXiv:2111.01322, who meta-train over several kinds of self-supervised
-tasks at once: there on text, here on a family of pretexts that each show any example as one of a few
-classes. For a task of N ways, K shots and Q queries one member of the family is drawn, then N of
-its classes; N (K + Q) different examples are shown as these. To tell the classes apart is to learn
-the pretext; support and queries share no example, so that none can be recognised.
+tasks at once: there on text, here on a family of pretexts that each show any example as one of
+a few classes. For a task of N ways, K shots and Q queries one member of the family is drawn, then N
+of its classes; N (K + Q) different examples are shown as these. To tell the classes apart is to
+learn the pretext; support and queries share no example, so that none can be recognised.
 """
 
 from dataclasses import dataclass

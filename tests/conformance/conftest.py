@@ -5,7 +5,8 @@ from types import ModuleType
 
 import pytest
 
-from bench import contract
+from bench import catalogue, contract
+from bench.catalogue import load_class as _load_class
 from bench.conformance.checks import checks_within
 from bench.conformance.subject import Check, Fault, Subject, perform
 from bench.contract import AbstractPlugin
@@ -17,6 +18,7 @@ KINDS: dict[str, type[AbstractPlugin] | tuple[type[AbstractPlugin], ...]] = {
     "encoder": contract.AbstractEncoder,
     "init": contract.AbstractInit,
     "meta": contract.AbstractMeta,
+    "modality": contract.AbstractModality,
     "pretext": (contract.AbstractPretext, contract.AbstractSearch),
     "tasks": contract.AbstractTasks,
 }
@@ -46,9 +48,17 @@ def fails(monkeypatch: pytest.MonkeyPatch) -> Fails:
 
 def _installed(cls: type[AbstractPlugin], patch: pytest.MonkeyPatch) -> Subject:
     """Let the catalogue know a class under the name ``planted``."""
-    patch.setattr("bench.catalogue.find", lambda kind, name, where: None)
+    find, load_class = catalogue.find, _load_class
+
+    def found(kind: str, name: str, where: str) -> catalogue.Entry | None:
+        return None if name == "planted" else find(kind, name, where)
+
+    def loaded(kind: str, name: str) -> type[AbstractPlugin]:
+        return cls if name == "planted" else load_class(kind, name)
+
+    patch.setattr("bench.catalogue.find", found)
     for module in ("bench.catalogue", "bench.conformance.form"):
-        patch.setattr(f"{module}.load_class", lambda kind, name: cls)
+        patch.setattr(f"{module}.load_class", loaded)
     kind = next(kind for kind, base in KINDS.items() if issubclass(cls, base))
     return Subject(kind=kind, name="planted", plugin=cls())
 

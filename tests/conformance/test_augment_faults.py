@@ -28,7 +28,11 @@ Fails = Callable[..., None]
 FAULTS = [
     (augment.views_are_like_their_examples, calls(lambda x, rng: x[..., 1:]), "it makes"),
     (augment.views_are_like_their_examples, calls(lambda x, rng: x.double()), "it makes"),
-    (augment.views_are_like_their_examples, calls(lambda x, rng: x * 2), "views reach from"),
+    (
+        augment.views_are_like_their_examples,
+        calls(lambda x, rng: x * 2),
+        "its views are no image data",
+    ),
     (augment.examples_are_left_as_they_are, calls(lambda x, rng: x.mul_(0.5)), "given: x"),
     (
         augment.draws_come_from_the_generator,

@@ -19,6 +19,8 @@ class Toy(AbstractData):
     """Six small classes."""
 
     reference: ClassVar[str] = "doi:10.1126/science.aab3050"
+    modality: ClassVar[str] = "image"
+    encoder: ClassVar[str] = "conv4"
 
     def read(self, root: Path | None) -> Examples:
         """Return three examples a class."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn, randn
 
 from bench.conformance import encoder
 from bench.conformance.subject import Check
-from bench.contract import Shape
+from bench.contract import Form, Shape
 from bench.encoder.conv4 import Conv4
 
 
@@ -29,29 +29,33 @@ def _layer(shape: Shape) -> nn.Module:
 
 def first(function: Callable[[Tensor], Tensor]) -> dict[str, object]:
     """Return an encoder of one layer, with a function of the input before it."""
-    return {"module": lambda self, shape: nn.Sequential(_Apply(function), _layer(shape))}
+    return {"module": lambda self, form: nn.Sequential(_Apply(function), _layer(form.shape))}
 
 
 def last(function: Callable[[Tensor], Tensor]) -> dict[str, object]:
     """Return an encoder of one layer, with a function of the features behind it."""
-    return {"module": lambda self, shape: nn.Sequential(_layer(shape), _Apply(function))}
+    return {"module": lambda self, form: nn.Sequential(_layer(form.shape), _Apply(function))}
 
 
 def behind(make: Callable[[Shape], nn.Module]) -> dict[str, object]:
     """Return an encoder of a module on the input and one layer."""
-    return {"module": lambda self, shape: nn.Sequential(make(shape), _layer(shape))}
+    return {"module": lambda self, form: nn.Sequential(make(form.shape), _layer(form.shape))}
 
 
-def entropic(self: object, shape: Shape) -> nn.Module:
+def entropic(self: object, form: Form) -> nn.Module:
     """Draw a weight from elsewhere."""
-    module = nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), 5))
+    module = nn.Sequential(nn.Flatten(), nn.Linear(prod(form.shape), 5))
     next(module.parameters()).data += float(np.random.default_rng().random())
     return module
 
 
 Fails = Callable[..., None]
 FAULTS = [
-    (encoder.features_are_vectors, {"module": lambda self, s: nn.Conv2d(s[0], 4, 3)}, "become"),
+    (
+        encoder.features_are_vectors,
+        {"module": lambda self, form: nn.Conv2d(form.shape[0], 4, 3)},
+        "become",
+    ),
     (encoder.every_weight_has_a_gradient, last(lambda z: z.detach()), "no function of every"),
     (encoder.every_weight_has_a_gradient, last(lambda z: z * 0), "zero or not finite"),
     (encoder.the_input_is_left_as_it_is, first(lambda x: x.neg_()), "was given: x"),
@@ -62,11 +66,15 @@ FAULTS = [
         behind(lambda shape: nn.InstanceNorm2d(shape[0], track_running_stats=True)),
         "it holds InstanceNorm2d",
     ),
-    (encoder.modes_do_not_matter, behind(lambda shape: nn.Dropout(0.5)), "differ between training"),
+    (
+        encoder.modes_do_not_matter,
+        behind(lambda shape: nn.AlphaDropout(0.5)),
+        "differ between training",
+    ),
     (
         encoder.memory_formats_do_not_matter,
         first(lambda x: x.view(len(x), -1)),
-        "fails on images stored channels last",
+        "fails on examples stored channels last",
     ),
     (
         encoder.memory_formats_do_not_matter,

@@ -68,7 +68,7 @@ FAULTS = [
     (init.the_loss_is_a_finite_scalar, loss_is(each), "its loss is tensor"),
     (init.the_loss_is_a_finite_scalar, loss_is(cut), "does not depend on the encoder"),
     (init.the_loss_repeats, loss_is(shaken), "numpy's or Python's global generator"),
-    (init.the_loss_writes_into_nothing, loss_is(writing), "was given: x_BCHW"),
+    (init.the_loss_writes_into_nothing, loss_is(writing), "was given: x"),
     (init.the_loss_uses_labels, loss_is(blind), "the same for other labels"),
     (init.descending_makes_the_loss_smaller, loss_is(climbing), "took its loss from"),
 ]

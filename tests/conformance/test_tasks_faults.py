@@ -60,7 +60,7 @@ FAULTS = [
     (
         tasks.tasks_have_the_asked_shape,
         task_becomes(lambda t: replace(t, query_x=t.query_x * 255)),
-        "query_x reaches",
+        "query_x holds no image data",
     ),
     (tasks.tasks_have_the_asked_shape, task_becomes(lambda t: replace(t, ways=3)), "ways is 3"),
     (tasks.tasks_have_the_asked_shape, {"uses_labels": False}, "says that it uses no labels"),

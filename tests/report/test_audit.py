@@ -127,7 +127,7 @@ def test_an_audit_that_passes_alarms_nobody(synthetic: Make) -> None:
 
 
 OVERLAP = {"classes": ["letter a", "letter b"], "splits": ["train", "test"], "share": 0.75}
-TOLD = "train letter a and test letter b share 75 % of the images of one of them"
+TOLD = "train letter a and test letter b share 75 % of the examples of one of them"
 
 
 def test_a_class_in_two_splits_is_on_the_first_screen(synthetic: Make) -> None:
@@ -157,8 +157,8 @@ def test_an_image_in_two_splits_fails_unless_it_is_known(synthetic: Make) -> Non
     """Unknown duplicates are a banner; known ones pass, and the line says how many."""
     plan, store = synthetic().build()
     known = audited((plan, store), data=with_pairs(train_test=(6, 0), val_test=(1, 0)))
-    told = "images known to be in two splits: 6 of test in train, 1 of test in val; no other"
-    assert line(known, "image overlap") == (told, "passed")
+    told = "examples known to be in two splits: 6 of test in train, 1 of test in val; no other"
+    assert line(known, "example overlap") == (told, "passed")
     assert found(known).banners == []
     assert found(known).marks == {}
 
@@ -166,10 +166,10 @@ def test_an_image_in_two_splits_fails_unless_it_is_known(synthetic: Make) -> Non
 def test_unknown_duplicates_are_told_beside_known_ones(synthetic: Make) -> None:
     """The banner names the unknown ones first."""
     results = audited(synthetic().build(), data=with_pairs(train_test=(6, 2)))
-    told = "the same images in two splits: 2 of test in train (besides those known to be in two "
+    told = "the same examples in two splits: 2 of test in train (besides those known to be in two "
     told += "splits: 6 of test in train)"
-    assert line(results, "image overlap") == (told, "failed")
-    assert found(results).banners == [f"Audit failed, image overlap: glyphs: {told}."]
+    assert line(results, "example overlap") == (told, "failed")
+    assert found(results).banners == [f"Audit failed, example overlap: glyphs: {told}."]
 
 
 def test_look_alikes_and_groups_are_advice(synthetic: Make) -> None:
@@ -188,9 +188,9 @@ def test_look_alikes_and_groups_are_advice(synthetic: Make) -> None:
 
 def test_what_is_no_image_has_no_look_alikes(synthetic: Make) -> None:
     """The line has the reason."""
-    series = CLEAN | {"perceptual": {"skipped": "examples of shape [1, 50] are not images"}}
+    series = CLEAN | {"perceptual": {"skipped": "examples of shape [1, 50] are of no known look"}}
     results = audited(synthetic().build(), data=series)
-    reason = "examples of shape [1, 50] are not images"
+    reason = "examples of shape [1, 50] are of no known look"
     assert line(results, "look-alikes in two splits") == (reason, "not done")
     assert found(results).banners == []
 
@@ -307,7 +307,7 @@ def test_audits_that_failed_are_told_when_all_else_is_done(synthetic: Make) -> N
     store.add_failure(key, {"reason": "ValueError: no", "traceback": ""})
     results = read_results(broken.plan, store)
     told = "it failed: ValueError: no"
-    assert line(results, "images and classes of two splits") == (told, "not done")
+    assert line(results, "examples and classes of two splits") == (told, "not done")
     assert found(results).banners == [f"Not audited: 1 of 5 audits have no result ({told})."]
 
 
@@ -351,10 +351,10 @@ def test_a_floor_below_chance_fails(tmp_path: Path) -> None:
 
 
 def test_unequal_training_is_told(synthetic: Make) -> None:
-    """Rows of one class of labels that saw unequally many images: from which to which."""
+    """Rows of one class of labels that saw unequally many examples: from which to which."""
     results = audited(synthetic(shots=(1,)).build())
-    said, outcome = line(results, "training images", "glyphs, 5-way 1-shot, labels: train")
-    assert said.startswith("6.4 k (none + protonet) to 12.8 k (simclr + maml) images, ")
+    said, outcome = line(results, "training examples", "glyphs, 5-way 1-shot, labels: train")
+    assert said.startswith("6.4 k (none + protonet) to 12.8 k (simclr + maml) examples, ")
     assert outcome == "advice"
 
 

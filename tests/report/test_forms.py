@@ -319,7 +319,7 @@ def test_the_method_says_what_was_done(synthetic: Make) -> None:
         "the statistics of the support set for simclr + maml; the running statistics of training",
         "Inference is to new seeds and new episodes of these test classes, not to new classes.",
         "conv4 (112,000 parameters)",
-        "(initial weights, the order of training images and the sampling of training tasks)",
+        "(initial weights, the order of training examples and the sampling of training tasks)",
         "share it, seed by seed.",
         "SE^2 = max(V_s + V_e - V_r, V_s)",
         "No hyper-parameter was tuned by the harness:",
@@ -333,7 +333,7 @@ def test_the_method_says_what_was_done(synthetic: Make) -> None:
 def test_the_method_names_budgets_and_what_is_not_done(synthetic: Make) -> None:
     """Budgets stand there with their scale, and a half-finished suite says so at once."""
     floor, protonet, maml, simclr = synthetic().methods
-    budgets = {"pretrain.budget": "60000 images", "metatrain.budget": "250 steps"}
+    budgets = {"pretrain.budget": "60000 examples", "metatrain.budget": "250 steps"}
     methods = (floor, replace(protonet, params={"metatrain.budget": "1000 steps"}),
                replace(maml, params=budgets), simclr)  # fmt: skip
     settings = {"budget_scale": 0.03}
@@ -342,7 +342,7 @@ def test_the_method_names_budgets_and_what_is_not_done(synthetic: Make) -> None:
     text = " ".join(read(plan, store)["method.txt"].split())
 
     assert text.startswith("Protocol Results are incomplete: 23 of 24 planned runs are done.")
-    budget = "meta-training 1000 steps or 250 steps and pre-training 60,000 images"
+    budget = "meta-training 1000 steps or 250 steps and pre-training 60,000 examples"
     assert f"Training budgets of the suite: {budget}, all scaled by 0.03." in text
     assert "1 of 33 stages are not finished" in text
 

@@ -208,7 +208,7 @@ def test_pairs_of_unequal_training_say_so(held: Make, images: int, says: bool) -
     ]
     plan, store = held(methods=methods).build()
     (said,) = [one for one in answer(blocks(read_results(plan, store)), plan) if "* From" in one]
-    assert ("; **unequal training**, 4,000 images against 10,000." in said) == says
+    assert ("; **unequal training**, 4,000 examples against 10,000." in said) == says
 
 
 def test_pairs_are_compared_at_every_read_out_in_both_measures(held: Make) -> None:
@@ -276,7 +276,7 @@ def test_the_report_shows_tables_and_figures_of_new_tasks(held: Make, tmp_path: 
     assert "| 0.3 (!) |" in text
     assert "(!) A rate at an edge of its grid" in text
     assert "neither to other pretexts nor to other classes" in text
-    assert "on 60 tasks of the other pretexts over images of the validation classes" in text
+    assert "on 60 tasks of the other pretexts over examples of the validation classes" in text
     shown = pd.read_csv(folder / "pairs-glyphs-5way-5shot-new-tasks-mean-of-2.csv")
     assert len(shown) == 2 * 3
     assert "Different test episodes" not in text

@@ -131,12 +131,12 @@ def test_transduction_is_marked_and_so_is_its_inductive_row(synthetic: Make) -> 
 def test_a_budget_other_than_the_baseline_s_is_marked(synthetic: Make) -> None:
     """Where both are trained and one may cost more; a further phase is the method's business."""
     floor, protonet, *_ = synthetic().methods
-    usual = {"metatrain.budget": "6400 images"}
+    usual = {"metatrain.budget": "6400 examples"}
     methods = (
         floor,
         replace(protonet, params=usual),
-        replace(protonet, label="more", params={"metatrain.budget": "9600 images"}),
-        replace(protonet, label="longer", params={**usual, "pretrain.budget": "6400 images"}),
+        replace(protonet, label="more", params={"metatrain.budget": "9600 examples"}),
+        replace(protonet, label="longer", params={**usual, "pretrain.budget": "6400 examples"}),
     )
     block = blocks(read_results(*synthetic(methods=methods).build()))[0]
 
@@ -144,14 +144,14 @@ def test_a_budget_other_than_the_baseline_s_is_marked(synthetic: Make) -> None:
     assert marked == {"more"}
 
 
-def test_batches_stand_beside_the_images_seen(synthetic: Make) -> None:
+def test_batches_stand_beside_the_examples_seen(synthetic: Make) -> None:
     """The cost table says what a step of each training is given; older plans do not know."""
     floor, protonet, *_ = synthetic().methods
     batches = {"pretrain.batch": "64", "embedding.batch": "16", "metatrain.batch": "4 x 80"}
     methods = (floor, protonet, replace(protonet, label="both", params=batches))
     results = read_results(*synthetic(methods=methods).build())
     table = cost_table(blocks(results)[0], results)
-    shown = dict(zip(table.frame["variant"], table.frame["images_a_step"], strict=True))
+    shown = dict(zip(table.frame["variant"], table.frame["examples_a_step"], strict=True))
     assert shown == {
         "random_init": "",
         "none + protonet": "",

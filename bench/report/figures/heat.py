@@ -22,7 +22,7 @@ def heat_map(
 ) -> None:
     """Colour the cells: from 0 both ways if ``centred``, else from the lowest to the highest.
 
-    NaN, where a number is missing, stays grey. A large map is an image in the SVG, for its size.
+    NaN, where a number is missing, stays grey. A large map is rasterised in the SVG, for its size.
     """
     norm = _norm(value_GH, centred=centred)
     seaborn().heatmap(

@@ -1,15 +1,13 @@
-"""Images of two splits that look alike, side by side: what the audit's perceptual hash found."""
+"""Examples of two splits that look alike, side by side: what the audit's hashes found."""
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 from bench.cell import Json
+from bench.png import unpacked
 from bench.report.comparison import slug
 from bench.report.figures.style import WIDTH, Picture, picture, styled, wrapped
 from bench.report.results import Results
@@ -45,9 +43,8 @@ def _draw(pairs: Sequence[Mapping[str, Json]]) -> Figure:
 
 
 def _pair(axis: Axes, pair: Mapping[str, Json]) -> None:
-    """Draw both images, sharp, under their splits and classes."""
-    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(pair["png"]))))
-    axis.imshow(image, interpolation="nearest")
+    """Draw both examples, sharp, under their splits and classes."""
+    axis.imshow(unpacked(base64.b64decode(pair["png"])), interpolation="nearest")
     axis.set_axis_off()
     both = zip(pair["splits"], pair["classes"], strict=True)
     title = "\n".join(wrapped(f"{split}: {name}", 32) for split, name in both)

@@ -16,9 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
 
 from bench.late import imported
+from bench.png import packed
 from bench.report.results import Results
 
 WIDTH = 8.8  # inches: 880 px at GitHub's width, drawn at twice that
@@ -32,8 +32,6 @@ DASHES: tuple[Dashes, ...] = (
     *(SOLID, (0, (5, 1)), (0, (1, 1)), (0, (4, 1, 1, 1))),
     *((0, (6, 2)), (0, (3, 2)), (0, (1, 2))),
 )
-MOST_BYTES = 300_000  # of a PNG
-PACKING = ((256, 6), (256, 9), (32, 9))  # colours and level; 9: a tenth smaller, ten times slower
 LEGEND_CHARS = 28
 NOTE_CHARS = 125  # of 8 points, at the whole width
 CONTROL, QUIET = "#555555", "#999999"
@@ -145,22 +143,10 @@ def figure_of(axis: Axes) -> Figure:
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as PNG at twice GitHub's width: few colours, no date, no version.
-
-    256 colours lose nothing in any figure so far; a large one is packed harder, then has fewer.
-    """
-    canvas, content = FigureCanvasAgg(figure), b""
+    """Return the figure as PNG at twice GitHub's width."""
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
-    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    image = Image.fromarray(drawn).convert("RGB")
-    for colours, level in PACKING:
-        buffer = io.BytesIO()
-        few = image.quantize(colours, dither=Image.Dither.NONE)
-        few.save(buffer, format="png", compress_level=level)
-        content = buffer.getvalue()
-        if len(content) < MOST_BYTES:
-            break
-    return content
+    return packed(np.asarray(canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
 
 
 def svg(figure: Figure) -> bytes:

@@ -253,10 +253,10 @@ def method(plan: Plan) -> str:
     each = " of each" if len(members(plan)) > 1 else ""
     ways = words.listing([str(ways) for ways in plan.settings["ways"]])
     return (
-        f" A new task shows examples of the test classes, each once, as {ways} answers of a pretext "
-        f"that was kept out of training; {settings['episodes']} tasks{each}, the same for every "
-        "row and seed. From every start encoder and a linear head of zeros take plain gradient "
-        "steps on the support's cross-entropy, normalised by the support's statistics (by groups "
+        f" A new task shows examples of the test classes, each once, as {ways} answers of a "
+        f"pretext that was kept out of training; {settings['episodes']} tasks{each}, the same for "
+        "every row and seed. From every start encoder and a linear head of zeros take plain "
+        "gradient steps on the support's cross-entropy, normalised by the support's statistics (by groups "
         "where training was); accuracy and loss are those of the queries. The rate of the steps is "
         f"one of {grid}: for each start the one of least mean query loss over the read-outs after "
         f"the first step, on {settings['rate_tasks']} tasks of the other pretexts over examples of "
