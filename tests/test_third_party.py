@@ -1,28 +1,17 @@
 """Somebody else's package: the page that shows one is followed to the letter, fault by fault."""
 
 import csv
-import os
-import re
-import shlex
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from bench.dataset import Dataset
+from tests.pages import Followed, Run, complaints, follow, installed
 
 PACKAGES = Path(__file__).parent / "third_party"
 PAGE = Path(__file__).parents[1] / "docs" / "adding_a_method.md"
-FILE = re.compile(r"^`([\w./]+)`[^\n]*:\n\n```\w+\n(.*?)^```", re.M | re.S)
-COMMANDS = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
-INSTALL = "uv pip install -e ."  # here by pip, without a network, into a folder
 VARIANTS = {"random_init", "half_turn + none", "none + cosine", "half_turn + cosine"}
-OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation")
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 FAULTS = {
     "pretext/careless": [
         "its loss writes into what it was given: x",
@@ -39,55 +28,10 @@ FAULTS = {
 }
 
 
-def _install(folder: Path) -> dict[str, str]:
-    """Install the package in ``source`` with pip beside it; return the environment that sees it."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", *OFFLINE]
-    command += ["--target", str(folder / "site"), str(folder / "source")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    paths = [str(folder / "site"), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-def _bench(folder: Path, environment: Mapping[str, str]) -> Run:
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "bench.cli", *arguments]
-        return subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-
-    return run
-
-
-def _commands() -> list[str]:
-    """Return every command of the page but the installation, in order."""
-    lines = [line for block in COMMANDS.findall(PAGE.read_text()) for line in block.splitlines()]
-    assert lines[0] == INSTALL
-    return lines[1:]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Followed:
-    """What following the page came to: its folder, a command line, and each command's outcome."""
-
-    folder: Path
-    bench: Run
-    done: Mapping[str, "subprocess.CompletedProcess[str]"]
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, glyphs: Dataset) -> Followed:
-    """Write the files of the page, install the package, and run every command it shows."""
-    folder = tmp_path_factory.mktemp("good")
-    files = dict(FILE.findall(PAGE.read_text()))
-    fences = PAGE.read_text().count("\n```") // 2
-    assert len(files) + len(COMMANDS.findall(PAGE.read_text())) == fences
-    for name, content in files.items():
-        (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "source" / name).write_text(content)
-    bench = _bench(folder / "source", _install(folder))
-    done = {command: bench(*shlex.split(command)[1:]) for command in _commands()}
-    return Followed(folder=folder / "source", bench=bench, done=done)
+    """Follow the page."""
+    return follow(PAGE, tmp_path_factory.mktemp("good"))
 
 
 @pytest.fixture(scope="module")
@@ -95,14 +39,12 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return the command line of an environment that has the faulty package."""
     folder = tmp_path_factory.mktemp("faulty")
     shutil.copytree(PACKAGES / "faulty", folder / "source")  # building leaves files beside it
-    return _bench(folder, _install(folder))
+    return installed(folder)
 
 
 def test_every_command_of_the_page_does_what_it_says(page: Followed) -> None:
     """Each command shown exits 0, without a warning or a traceback."""
-    failed = {c: d.stdout + d.stderr for c, d in page.done.items() if d.returncode}
-    assert failed == {}
-    assert not [c for c, d in page.done.items() if "Traceback" in d.stdout + d.stderr]
+    assert complaints(page) == []
 
 
 def test_methods_of_a_package_are_listed(page: Followed) -> None:
