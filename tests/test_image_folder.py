@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.image_folder import ImageFolder, by_hash
+from bench.data.image_folder import ImageFolder
 from bench.dataset import facts, open_dataset
 from bench.errors import UserError
+from bench.splits import by_hash
 
 NAMES = [f"kind{number}" for number in range(10)]
 

@@ -1,6 +1,5 @@
 """A user's own classes: a folder of images for each, the split given or derived by hash."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,8 @@ from pydantic import Field
 
 from bench.contract import AbstractData, Examples
 from bench.dataset import SPLITS, stamp
-from bench.errors import UserError, suggest
-
-VAL, TEST = 0.16, 0.20  # parts of the classes, as CIFAR-FS and mini-ImageNet have them
+from bench.errors import UserError
+from bench.splits import by_hash, folder_at, listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +48,14 @@ class ImageFolder(AbstractData):
 
     def fingerprint(self, root: Path | None) -> str:
         """Return the hash of the names, sizes and times of the files."""
-        folders = [_existing(self.path, root)]
+        folders = [folder_at(self.path, root, "image_folder")]
         if self.splits is not None:
-            folders.append(_existing(self.splits, root))
+            folders.append(folder_at(self.splits, root, "image_folder"))
         return "-".join(stamp(folder) for folder in folders)
 
     def _layout(self, root: Path | None) -> tuple[dict[str, Path], dict[str, tuple[str, ...]]]:
         """Return the folder of each class, and which split it is in."""
-        path = _existing(self.path, root)
+        path = folder_at(self.path, root, "image_folder")
         folders = _folders(path)
         if self.splits is None and set(SPLITS) & set(folders):
             return _split_folders(path, folders)
@@ -69,7 +67,8 @@ class ImageFolder(AbstractData):
             )
         if self.splits is None:
             return folders, by_hash(folders)
-        return _listed(folders, _existing(self.splits, root))
+        splits = listed(folders, folder_at(self.splits, root, "image_folder"), "image_folder")
+        return {name: folders[name] for names in splits.values() for name in names}, splits
 
     def _read_class(self, folder: Path) -> np.ndarray:
         files = sorted(one for one in folder.glob("[!.]*") if one.is_file())
@@ -77,23 +76,6 @@ class ImageFolder(AbstractData):
             works = "Put its images there, or remove the folder."
             raise UserError(f"data image_folder: {folder}", "a class with no image", works)
         return np.stack([_read_image(file, self.size, grey=self.grey) for file in files])
-
-
-def by_hash(names: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
-    """Split classes by the order of the hashes of their names."""
-    order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    val = max(1, round(VAL * len(order)))
-    test = val + max(1, round(TEST * len(order)))
-    parts = {"train": order[test:], "val": order[:val], "test": order[val:test]}
-    return {split: tuple(part) for split, part in parts.items()}
-
-
-def _existing(path: str, root: Path | None) -> Path:
-    folder = (root or Path()) / Path(path).expanduser()
-    if not folder.is_dir():
-        works = "Name a folder that holds a folder for each class, or one of lists for splits."
-        raise UserError("data image_folder", f"no folder {folder.absolute()}", works)
-    return folder
 
 
 def _folders(path: Path) -> dict[str, Path]:
@@ -120,25 +102,6 @@ def _split_folders(
         classes |= inside
         splits[split] = tuple(inside)
     return classes, splits
-
-
-def _listed(
-    folders: Mapping[str, Path], lists: Path
-) -> tuple[dict[str, Path], dict[str, tuple[str, ...]]]:
-    """Return the classes that train.txt, val.txt and test.txt name; others are left out."""
-    splits = {}
-    for split in SPLITS:
-        file = lists / f"{split}.txt"
-        if not file.is_file():
-            works = "Write one class a line into each of train.txt, val.txt and test.txt."
-            raise UserError(f"data image_folder: {file}", "there is no such file", works)
-        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-        splits[split] = tuple(name for name in names if name)
-        for number, name in enumerate(names, start=1):
-            if name and name not in folders:
-                where = f"data image_folder: {file}:{number}"
-                raise UserError(where, f"there is no class {name!r}", suggest(name, folders))
-    return {name: folders[name] for names in splits.values() for name in names}, splits
 
 
 def _read_image(file: Path, size: int, *, grey: bool) -> np.ndarray:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
@@ -25,6 +24,7 @@ from bench.contract import (
     Space,
     Tensors,
 )
+from bench.contrastive import nt_xent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,4 @@ class Simclr(AbstractPretext):
     ) -> tuple[Tensor, Tensors]:
         """Return the mean over N views of the normalised temperature-scaled cross-entropy."""
         views = torch.cat([net.augment(x_BCHW, rng), net.augment(x_BCHW, rng)])
-        z_ND = F.normalize(net.head(net.encode(views)), dim=1)
-        similarity_NN = z_ND @ z_ND.T / self.temperature
-        itself_NN = torch.eye(len(views), dtype=torch.bool, device=views.device)
-        other_N = torch.arange(len(views), device=views.device).roll(len(x_BCHW))
-        return F.cross_entropy(similarity_NN.masked_fill(itself_NN, -torch.inf), other_N), state
+        return nt_xent(net.head(net.encode(views)), self.temperature), state
