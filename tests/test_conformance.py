@@ -20,12 +20,13 @@ from bench.errors import UserError
 PICTURES = "conformance-pictures"  # below the root folder of data sets
 NEEDED: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
+    "data/ucr": {"set": "FiftyWords"},
     "tasks/clusters": {"pretext": "none"},
     "pretext/mixture": {"members": ["rotation", "position"], "weights": [0.3, 1.0]},
     "tasks/pretext": {"family": ["rotation", "jigsaw"]},
     "pretext/best_of": {"candidates": ["rotation", "position"]},
 }
-FETCHED = ("cifar10", "cifar_fs", "fashion_mnist", "omniglot")  # not there unless it was fetched
+FETCHED = ("cifar10", "cifar_fs", "fashion_mnist", "omniglot", "ucr")  # not there unless it was fetched
 MIXTURE: Json = {"name": "mixture", "members": ["rotation", "simclr"]}
 MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what a method does
     ("meta", "maml", {"order": 1}),
@@ -104,7 +105,8 @@ def test_every_plug_in_conforms(
 @pytest.mark.parametrize("name", FETCHED)
 def test_a_real_set_conforms_where_it_is(real_data: Path, name: str) -> None:
     """A real set passes every check of a data source."""
-    subject = Subject(kind="data", name=name, plugin=build("data", name, {}, "here"))
+    params = NEEDED.get(f"data/{name}", {})
+    subject = Subject(kind="data", name=name, plugin=build("data", name, params, "here"))
     try:
         for check in checks_of(subject):
             perform(check, subject)

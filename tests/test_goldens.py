@@ -40,6 +40,11 @@ STEPS = 5
 CLOSE = 1e-9  # relative: other CPUs add up in another order
 PICTURES = "golden-pictures"
 COLOURS = "golden-colours"
+ARCHIVE, WAVES = "UCRArchive_2018", "GoldenWaves"  # where time series lie, and a set made for this
+SERIES = {
+    "data": f"{{name: ucr, set: {WAVES}, least: 5}}",
+    "encoder": "{name: tcn, width: 4, blocks: 2, kernel: 3}",
+}
 HEAD = "name: golden\nshots: 1\nseeds: 1\nways: 3\nevaluate: {episodes: 5, queries: 2}\n"
 HEAD += f"budget: {{pretrain_steps: {STEPS}, metatrain_steps: {STEPS}}}\n"
 TASKS = "ways: 3, shots: 2, queries: 2"
@@ -53,6 +58,8 @@ LEARNED: dict[str, Json] = {
 }
 PARAMS: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
+    "data/ucr": {"set": "FiftyWords"},
+    "encoder/tcn": {"width": 4, "blocks": 2, "kernel": 3},
     "pretext/mixture": LEARNED,
     "pretext/best_of": {"candidates": [MIXTURE], "draws": STEPS, "episodes": 2},  # a loss for each
     "meta/finetune": {"steps": 3},
@@ -90,12 +97,17 @@ def suite_of(what: str) -> str:
         "tasks": f"{{name: labels, {TASKS}}}",
         "meta": "protonet",
     }
-    if kind == "augment":
+    series = load_class(kind, name).modalities == ("series",)
+    axes |= SERIES if series or what == "data/ucr" else {}
+    if kind == "augment" and series:
+        axes |= {"pretext": "{name: simclr, batch_size: 8}", "meta": "none"}
+    elif kind == "augment":
         pictures = json.dumps({"name": "image_folder", **PARAMS["data/image_folder"]})
         axes |= {"pretext": "{name: simclr, batch_size: 8}", "meta": "none", "augment": "affine"}
         axes["data"] = pictures  # in colour, for those that change colours
     elif kind == "encoder":
-        axes |= {"pretext": "{name: rotation, batch_size: 2}", "meta": "none", kind: own}
+        pretext = "next_step" if series else "rotation"
+        axes |= {"pretext": f"{{name: {pretext}, batch_size: 2}}", "meta": "none", kind: own}
     elif kind in ("pretext", "init"):
         axes |= {"meta": "none", kind: own}
     elif kind == "tasks":
@@ -194,9 +206,9 @@ def _float64() -> Iterator[None]:
 
 
 def fill(root: Path) -> Path:
-    """Write fifteen classes of five pictures, grey and coloured; link to the real sets."""
-    for real in Path(os.environ.get("BENCH_DATA") or root / "nothing").glob("*"):
-        (root / real.name).symlink_to(real)
+    """Write fifteen classes of five pictures and of five series; link to the real sets."""
+    _link(Path(os.environ.get("BENCH_DATA") or root / "nothing"), root)
+    _write_waves(root / ARCHIVE / WAVES)
     ramp = np.add.outer(np.arange(16), np.arange(16))
     for number in range(75):
         pixels = (ramp * (number // 5 + 1) + 3 * number) % 256
@@ -207,6 +219,28 @@ def fill(root: Path) -> Path:
             picture = np.stack(each, axis=2).astype(np.uint8)
             Image.fromarray(picture).save(folder / f"{number}.png")
     return root
+
+
+def _link(real: Path, root: Path) -> None:
+    """Link to every real set; the archive of series is a folder of links, that one may be added."""
+    for one in real.glob("*"):
+        if one.name != ARCHIVE:
+            (root / one.name).symlink_to(one)
+    (root / ARCHIVE).mkdir()
+    for one in (real / ARCHIVE).glob("*"):
+        (root / ARCHIVE / one.name).symlink_to(one)
+
+
+def _write_waves(folder: Path) -> None:
+    """Write two files of series of 40 steps, parabolas that repeat: no sine, which may differ."""
+    folder.mkdir()
+    lines = []
+    for number in range(75):
+        steps = (np.arange(40) * (number // 5 + 2) + 3 * number) % 32
+        values = (steps * (31 - steps) + number).tolist()
+        lines.append("\t".join(map(str, [number // 5 + 1, *values])))
+    (folder / f"{WAVES}_TRAIN.tsv").write_text("\n".join(lines[::2]))
+    (folder / f"{WAVES}_TEST.tsv").write_text("\n".join(lines[1::2]))
 
 
 def path_of(what: str) -> Path:
