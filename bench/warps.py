@@ -4,7 +4,7 @@ The four of Um et al. (2017), arXiv:1706.00527, that keep the channels of a seri
 Uchida (2021), doi:10.1371/journal.pone.0254841, compare them on the UCR archive. Strength 0 (of a
 permutation: one segment) changes nothing. Draws are in float32, whatever the series are in.
 
-Shapes: B series, C channels, T steps, K knots or segments.
+Shapes: B series, C channels, T steps, K knots or segments, P places.
 """
 
 import torch
@@ -52,12 +52,15 @@ def time_warped(x_BCT: Tensor, deviation: float, knots: int, rng: Generator) -> 
     return interpolated(x_BCT, reached[..., :steps] * ((steps - 1) / reached[..., -1:]))
 
 
-def interpolated(x_BCT: Tensor, place_B1T: Tensor) -> Tensor:
-    """Return values at places in [0, T - 1], linearly between the two steps around each."""
+def interpolated(x_BCT: Tensor, place_B1P: Tensor) -> Tensor:
+    """Return the values [B, C, P] of all channels at places in [0, T - 1] of each series.
+
+    Between two steps they are interpolated linearly.
+    """
     last = x_BCT.shape[2] - 1
-    before = place_B1T.floor().clamp(0, max(last - 1, 0))
-    share = (place_B1T - before).clamp(0, 1)
-    before = before.long().expand_as(x_BCT)
+    before = place_B1P.floor().clamp(0, max(last - 1, 0))
+    share = (place_B1P - before).clamp(0, 1)
+    before = before.long().expand(-1, x_BCT.shape[1], -1)
     earlier, later = x_BCT.gather(2, before), x_BCT.gather(2, (before + 1).clamp(max=last))
     return earlier + share * (later - earlier)
 

@@ -28,6 +28,7 @@ ADVICE = (
     f"FOLDER/{FOLDER}, and give --data FOLDER or set BENCH_DATA=FOLDER."
 )
 ANEW = "Unpack the archive anew."
+LARGEST = float(np.finfo(np.float32).max)  # of what a series is kept as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +202,7 @@ def _number(where: str, column: int, text: str) -> float:
     except ValueError as error:
         works = "Write a number, or NaN for a value that is missing."
         raise UserError(f"{where}, column {column}", f"{text!r} is no number", works) from error
-    if abs(number) > np.finfo(np.float32).max:
+    if abs(number) > LARGEST:
         works = "Write a finite number, or NaN for a value that is missing."
         raise UserError(f"{where}, column {column}", f"{text!r} is too large", works)
     return number
