@@ -26,7 +26,7 @@ NEEDED: dict[str, dict[str, Json]] = {
     "tasks/pretext": {"family": ["rotation", "jigsaw"]},
     "pretext/best_of": {"candidates": ["rotation", "position"]},
 }
-FETCHED = ("cifar10", "cifar_fs", "fashion_mnist", "omniglot", "ucr")  # not there unless it was fetched
+FETCHED = ("cifar10", "cifar_fs", "fashion_mnist", "omniglot", "ucr")  # where fetched
 MIXTURE: Json = {"name": "mixture", "members": ["rotation", "simclr"]}
 MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what a method does
     ("meta", "maml", {"order": 1}),
