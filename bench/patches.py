@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 FLAT = 1e-3  # of a series' deviation, that of a window which shows nothing
 
+
 def jittered(
     x_BCHW: Tensor, cell_B2: Tensor, *, cells: int, spare: float, rng: Generator
 ) -> Tensor:
@@ -38,15 +39,16 @@ def window(x_BCT: Tensor, cell_B: Tensor, *, cells: int, spare: float, rng: Gene
     """Cut a window [B, C, P] from one of the equal cells of each series, at a random place in it.
 
     As with patches, the share ``spare`` of a cell is left out, and half of it, at most, lies before
-    the window. Steps that are left after the last whole cell are in none.
+    the window. Where the cells do not divide a series, steps between two of them are in none.
     """
-    side = x_BCT.shape[2] // cells
+    length = x_BCT.shape[2]
+    side = length // cells
     width = side - round(spare * side)
     jitter_B = torch.randint(
         (side - width) // 2 + 1, cell_B.shape, generator=rng, device=x_BCT.device
     )
     steps_P = torch.arange(width, device=x_BCT.device)
-    return steps_of(x_BCT, (cell_B * side + jitter_B).unsqueeze(1) + steps_P)
+    return steps_of(x_BCT, (cell_B * length // cells + jitter_B).unsqueeze(1) + steps_P)
 
 
 def steps_of(x_BCT: Tensor, step_BP: Tensor) -> Tensor:

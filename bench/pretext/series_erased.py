@@ -1,7 +1,8 @@
 """Find the segment that was erased. After Pathak et al. (2016), arXiv:1604.07379.
 
-They erase a region of an image and have it painted again. Here one of several segments of a series
-is erased, in all channels, and the head says which, as for images.
+They erase a region of an image and have it painted again. Here a stretch of a series is erased, in
+all channels, and the head says in which of several segments. A step at either end of a segment
+stays: if the first or the last of a series could be gone, that one value would tell two classes.
 
 What stands there instead is the mean of each channel of the series itself, under noise: the mean
 alone could not be seen in a series that stays near it.
@@ -11,15 +12,16 @@ Shapes: B series, C channels, T steps.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
 from bench.contract import AbstractClassifying, AtLeastTwo, Reals, Setting, Space
 
-NOISE = 0.3  # either way, in standard deviations of the series: 0.17 of its deviation
+NOISE = 0.3  # either way, in deviations of the series: of most, less than a stretch moves by
+SMALLEST = 4  # steps of a segment, two of which can go
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,9 @@ class SeriesErased(AbstractClassifying):
     modalities: ClassVar[tuple[str, ...] | None] = ("series",)
     batch_size: PositiveInt = 128  # series, as for the pretexts of images
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here
-    segments: AtLeastTwo = 8  # so that an eighth of a series is erased
+    segments: AtLeastTwo = 8  # so that less than an eighth of a series is erased
+    spare: Annotated[float, Field(ge=0, le=0.5)] = 0.25  # share of a segment that stays, two steps
+    # at least; before and behind what is erased, at random
     space: ClassVar[Mapping[str, Space]] = {
         "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
     }
@@ -42,16 +46,25 @@ class SeriesErased(AbstractClassifying):
 
     def declines(self, setting: Setting) -> str | None:
         """A segment has to hold some steps."""
-        least = 4 * self.segments
+        least = SMALLEST * self.segments
         if setting.form.shape[-1] < least:
             return f"series_erased of {self.segments} segments needs at least {least} steps"
         return None
 
     def show(self, x_BCT: Tensor, class_B: Tensor, rng: Generator) -> Tensor:
-        """Return each series with the segment erased whose number is its class."""
+        """Return each series with a stretch erased within the segment that its class says."""
         length = x_BCT.shape[2]
-        segment_T = torch.arange(length, device=x_BCT.device) * self.segments // length
-        noise = torch.rand(x_BCT.shape, generator=rng, dtype=torch.float32, device=x_BCT.device)
-        mean, spread = x_BCT.mean(2, keepdim=True), x_BCT.std(2, keepdim=True, correction=0)
-        fill = mean + NOISE * spread * (2 * noise.to(x_BCT.dtype) - 1)
-        return torch.where((segment_T == class_B.unsqueeze(1)).unsqueeze(1), fill, x_BCT)
+        side = length // self.segments
+        spare = max(2, round(self.spare * side))
+        jitter_B = torch.randint(spare - 1, class_B.shape, generator=rng, device=x_BCT.device)
+        first_B1 = (class_B * length // self.segments + 1 + jitter_B).unsqueeze(1)
+        step_T = torch.arange(length, device=x_BCT.device)
+        gone_BT = (step_T >= first_B1) & (step_T < first_B1 + side - spare)
+        return torch.where(gone_BT.unsqueeze(1), _filling(x_BCT, rng), x_BCT)
+
+
+def _filling(x_BCT: Tensor, rng: Generator) -> Tensor:
+    """Return the mean of each channel under noise, for every step."""
+    mean, deviation = x_BCT.mean(2, keepdim=True), x_BCT.std(2, keepdim=True, correction=0)
+    noise = torch.rand(x_BCT.shape, generator=rng, dtype=torch.float32, device=x_BCT.device)
+    return mean + NOISE * deviation * (2 * noise.to(x_BCT.dtype) - 1)

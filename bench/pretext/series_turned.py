@@ -2,8 +2,8 @@
 
 Of the eight transformations whose presence their networks recognise, two are exact and undo
 themselves: negation, and turning time around (their "horizontal flip"). Here they make one question
-of four classes, 2 x 2. A series is negated about its own mean, so that its level, which negation
-would turn to the other side of 0, does not tell.
+of four classes, 2 x 2. In each class every channel is shown about its own mean: a level would tell
+by its sign what is negated, and where values have bounds, to negate about the mean moves these.
 
 Shapes: B series, C channels, T steps.
 """
@@ -46,8 +46,7 @@ class SeriesTurned(AbstractClassifying):
 
     def show(self, x_BCT: Tensor, class_B: Tensor, rng: Generator) -> Tensor:
         """Return each series backwards in classes 1 and 3, upside down in classes 2 and 3."""
-        backwards_B11, negated_B11 = (
-            (class_B // bit % 2 == 1)[:, None, None] for bit in (1, 2)
-        )
-        turned = torch.where(backwards_B11, x_BCT.flip(2), x_BCT)
-        return torch.where(negated_B11, 2 * x_BCT.mean(2, keepdim=True) - turned, turned)
+        backwards_B11, negated_B11 = ((class_B // bit % 2 == 1)[:, None, None] for bit in (1, 2))
+        centred = x_BCT - x_BCT.mean(2, keepdim=True)
+        turned = torch.where(backwards_B11, centred.flip(2), centred)
+        return torch.where(negated_B11, -turned, turned)
