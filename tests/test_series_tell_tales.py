@@ -59,8 +59,8 @@ def told(features: Tensor, classes: Tensor) -> float:
 
 
 def white(count: int, length: int) -> Tensor:
-    """Return white noise, uniform."""
-    return torch.rand(count, 1, length, generator=Generator().manual_seed(3)) - 0.5
+    """Return white noise, uniform in [0, 1]: it has a level and bounds."""
+    return torch.rand(count, 1, length, generator=Generator().manual_seed(3))
 
 
 def whole(count: int, length: int) -> Tensor:
@@ -92,6 +92,15 @@ def test_smoothness_does_not_tell_a_class_of_noise(name: str) -> None:
     roughness = shown.diff(dim=2).square().mean((1, 2)) / shown.var(2).squeeze(1)
     means = roughness.view(pretext.num_classes, 600).mean(1)
     assert means.max() / means.min() < 1.06
+
+
+def test_how_much_a_stretch_covers_does_not_tell_its_speed() -> None:
+    """Series that were standardised as a whole have mean 0 in each stretch, long or short."""
+    draws = Generator().manual_seed(6)
+    walks = torch.randn(400, 1, 96, generator=draws, dtype=torch.float64).cumsum(2)
+    walks = (walks - walks.mean(2, keepdim=True)) / walks.std(2, keepdim=True)
+    shown = SeriesSpeed().show(walks, torch.arange(4).repeat(100), rng())
+    torch.testing.assert_close(shown.mean(2), torch.zeros(400, 1, dtype=torch.float64))
 
 
 def test_a_series_that_is_smooth_tells_its_speed() -> None:
