@@ -15,7 +15,7 @@ EPISODES = 8  # of a row's audit: each is answered several times, in float64
 class Audit:
     """A stage of kind ``audit`` (``key``), and what it is about.
 
-    Of a data set ``variant`` is empty and ``ways`` 0; of a row they are those of its cells.
+    Of data ``variant`` is empty and ``ways`` 0; of a row they are those of its cells.
     """
 
     subject: Literal["data", "row"]
@@ -34,15 +34,22 @@ class Audit:
         return f"{self.variant} ({self.data}, {self.ways}-way{new})"
 
 
-def audit_of_data(name: str, digest: str, known: Iterable[str]) -> tuple[Audit, StageSpec]:
-    """Plan the audit of a set; ``known``: the sha256 of duplicates that its plug-in lists."""
-    inputs = {
+def audit_of_data(
+    name: str, digest: str, known: Iterable[str], elsewhere: Mapping[str, Json] | None = None
+) -> tuple[Audit, StageSpec]:
+    """Plan the audit of a set; ``known``: the sha256 of duplicates that its plug-in lists.
+
+    ``elsewhere``: name and digest of the sets of other roles, which are audited with it.
+    """
+    inputs: dict[str, Json] = {
         "subject": "data",
         "revision": DATA,
         "data": {"name": name, "digest": digest},
         "known": sorted(known),
         "needs": {},
     }
+    if elsewhere:
+        inputs["elsewhere"] = elsewhere
     spec = StageSpec(kind="audit", inputs=inputs)
     return Audit(subject="data", data=name, key=spec.key), spec
 
@@ -63,14 +70,15 @@ def audit_of_row(cell: Cell, evaluate: StageSpec) -> tuple[Audit, StageSpec]:
 
 
 def audits_of_data(variants: Sequence[Variant]) -> list[tuple[Audit, StageSpec]]:
-    """Plan the audit of each set that rows are trained and tested on."""
-    from bench.contract import AbstractData
-
+    """Plan the audit of each set, or of sets together, that rows are trained and tested on."""
     found: dict[str, tuple[Audit, StageSpec]] = {}
     for one in variants:
-        name, source = one.data, one.plugins["data"]
-        assert isinstance(source, AbstractData)
-        found[name] = audit_of_data(name, one.facts.digest, source.known_duplicates)
+        known = {sha256 for each in one.domains for sha256 in each.source.known_duplicates}
+        others = {
+            role: {"name": each.name, "digest": each.facts.digest}
+            for role, each in one.elsewhere.items()
+        }
+        found[one.data] = audit_of_data(one.data, one.facts.digest, known, others)
     return list(found.values())
 
 

@@ -6,6 +6,7 @@ from bench.catalogue import parameters
 from bench.cell import Json
 from bench.errors import UserError, suggest
 from bench.suite import Choice, Suite
+from bench.suite_values import ROLES
 from bench.variant import Variant
 
 
@@ -63,6 +64,7 @@ def _match(
             for one in variants
             if labels in ("*", one.labels)
             and not one.beside
+            and _has_roles(one, pattern)
             and all(_is(one, *item) for item in pattern.items())
         ]
         own = [one for one in rows if not one.added]  # a control only where no line of the suite is
@@ -77,8 +79,22 @@ def _match(
     return matching.pop()
 
 
+def _has_roles(variant: Variant, pattern: Mapping[str, Choice]) -> bool:
+    """Whether other sets stand in the roles of a variant's data where the pattern has others."""
+    roles = {role for axis, role in ROLES.items() if axis in pattern and axis != "data"}
+    if not pattern.keys() & ROLES.keys():
+        return True
+    return variant.elsewhere.keys() <= roles
+
+
 def _is(variant: Variant, axis: str, choice: Choice) -> bool:
     """Whether a variant has this value on an axis, in every parameter that is given."""
+    if axis in ROLES and axis != "data":
+        one = variant.pretrained if ROLES[axis] == "pretrain" else variant.tested
+        params = parameters(one.source)
+        return one.name == choice.name and all(
+            _holds(params.get(key), value) for key, value in choice.params.items()
+        )
     if axis == "init" and "init" not in variant.plugins:
         return variant.init == choice.name
     described = variant.described(axis)

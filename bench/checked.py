@@ -14,14 +14,28 @@ SPLITS = ("train", "val", "test")
 TYPES = (np.dtype("uint8"), np.dtype("float32"), np.dtype("int32"))  # of stored examples
 
 
-def checked(name: str, modality: str, examples: "Examples") -> Form:
+def checked(name: str, modality: str, examples: "Examples", *, unlabelled: bool = False) -> Form:
     """Return the form of a set's examples, when set and examples are sound.
+
+    A set that is ``unlabelled`` has a training split alone, and one class in it.
 
     Raises:
         UserError: splits or examples that break the contract.
     """
-    _check_splits(name, examples)
+    if unlabelled:
+        _check_unlabelled(name, examples)
+    else:
+        _check_splits(name, examples)
     return _form(name, modality, examples)
+
+
+def _check_unlabelled(name: str, examples: "Examples") -> None:
+    """Refuse a split beside train, and classes that pre-training could not be told of anyway."""
+    classes = tuple(examples.arrays)
+    if len(classes) != 1 or dict(examples.splits) != {"train": classes}:
+        sizes = {split: len(names) for split, names in examples.splits.items()}
+        found = f"classes in each split: {sizes}"
+        raise UserError(f"data {name}", found, "An unlabelled set has one class, in train.")
 
 
 def _check_splits(name: str, examples: "Examples") -> None:

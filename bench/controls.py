@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from bench.cell import Json, digest
 from bench.suite import Budget, Choice, Combination
+from bench.suite_values import ROLES
 from bench.variant import Variant
 
 LOGISTIC = {"name": "none", "head": "logistic"}
@@ -59,7 +60,7 @@ def combinations_of(
 
 def _taken(one: Combination, axes: Sequence[str]) -> Combination:
     """Keep data, encoder and the axes that are named; of norms, the one that is another network."""
-    kept = {axis: one.axes[axis] for axis in ("data", "encoder", *axes) if axis in one.axes}
+    kept = {axis: one.axes[axis] for axis in (*ROLES, "encoder", *axes) if axis in one.axes}
     return replace(one, axes=kept, norm=one.norm if one.norm == "group" else None)
 
 

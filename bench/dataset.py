@@ -52,7 +52,8 @@ class Dataset:
     """A whole set: ``examples`` [N, *shape] is a read-only map of a file.
 
     ``classes`` are in the order of ``examples``, ``counts`` how many examples each has; ``splits``
-    maps train, val and test to the classes in each; ``notes`` say what was left out or filled in.
+    maps train, val and test to the classes in each, of which an unlabelled set has one, in train;
+    ``notes`` say what was left out or filled in.
     """
 
     examples: np.ndarray
@@ -64,7 +65,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def part(self, split: str) -> Part:
-        """Return one split; its examples are a view of the map."""
+        """Return one split, which has classes; its examples are a view of the map."""
         first = self.classes.index(self.splits[split][0])
         last = first + len(self.splits[split])
         counts = self.counts[first:last]
@@ -90,7 +91,9 @@ class Facts:
 
 def facts(dataset: Dataset) -> Facts:
     """Return what the plan needs of a set."""
-    counts = {split: dataset.part(split).counts for split in SPLITS}
+    counts = {
+        split: dataset.part(split).counts if dataset.splits[split] else () for split in SPLITS
+    }
     return Facts(form=dataset.form, counts=counts, digest=dataset.digest, notes=dataset.notes)
 
 
@@ -175,6 +178,7 @@ def _pointer(digest: str) -> Path:
 
 def _identity(source: "AbstractData", name: str, root: Path | None) -> str:
     params = asdict(cast(Any, source))
+    params = {k: v for k, v in params.items() if k not in source.added or v != source.added[k]}
     inputs = {"name": name, "params": params, "revision": source.revision, "format": FORMAT}
     return digest(inputs | {"fingerprint": source.fingerprint(root)})
 
@@ -182,7 +186,7 @@ def _identity(source: "AbstractData", name: str, root: Path | None) -> str:
 def _build(source: "AbstractData", name: str, root: Path | None, folder: Path) -> Dataset:
     """Read a set, check it, and write its cache."""
     examples = source.read(root)
-    form = checked(name, source.modality, examples)
+    form = checked(name, source.modality, examples, unlabelled=source.unlabelled)
     orders = {key: _order(array) for key, array in examples.arrays.items()}
     meta = _describe(form, examples, orders)
     if source.digest not in (None, meta["digest"]):
@@ -208,7 +212,7 @@ def _describe(
     form: Form, examples: "Examples", orders: Mapping[str, list[tuple[str, int]]]
 ) -> dict[str, Json]:
     """Return what ``meta.json`` holds: form, splits with their classes' counts, digest, notes."""
-    names = {split: sorted(examples.splits[split]) for split in SPLITS}
+    names = {split: sorted(examples.splits.get(split, ())) for split in SPLITS}
     hashes = {key: [one for one, _ in order] for key, order in orders.items()}
     return {
         "form": asdict(form),

@@ -8,6 +8,7 @@ from bench.auxiliary import parameters_of
 from bench.catalogue import build, parameters, resolved
 from bench.cell import Cell, Json, StageKind, StageSpec
 from bench.collisions import planned
+from bench.domains import Domain
 from bench.new_tasks import NewTask
 from bench.suite import LAST, Evaluate, Tune
 from bench.variant import Variant
@@ -75,7 +76,7 @@ def trial_of(
     """
     asked = replace(evaluate, episodes=tune.episodes, queries=tune.queries)
     cell, (*path, tested) = path_of(variant, shots, seed, asked)
-    inputs = {**tested.inputs, "data": tested.inputs["data"] | {"split": "val"}}
+    inputs = {**tested.inputs, "data": variant.trained.split("val")}
     if variant.tuned_on == "pseudo_val":
         path.append(_pseudo_classes(variant, tune))
         inputs["needs"] = inputs["needs"] | {"cluster": path[-1].key}
@@ -92,7 +93,7 @@ def _pseudo_classes(variant: Variant, tune: Tune) -> StageSpec:
         "budget": {"examples": count},
         "needs": {"pretrain": None},
     }
-    common = _common(variant, "cluster", "val", tune.seeds[0])
+    common = _common(variant, "cluster", variant.trained, "val", tune.seeds[0])
     return StageSpec(kind="cluster", inputs=common | inputs)
 
 
@@ -108,7 +109,8 @@ def _pretrain(variant: Variant, seed: int) -> StageSpec:
     rule = _selection(variant, "pretrain")
     inputs |= {"selection": rule} if rule else {}
     inputs |= {"validation": _validation(variant.validates)} if variant.validates else {}
-    return StageSpec(kind="pretrain", inputs=_common(variant, "pretrain", "train", seed) | inputs)
+    common = _common(variant, "pretrain", variant.pretrained, "train", seed)
+    return StageSpec(kind="pretrain", inputs=common | inputs)
 
 
 def _clusters(variant: Variant, seed: int, pretrained: str | None) -> dict[str, StageSpec]:
@@ -126,7 +128,8 @@ def _clusters(variant: Variant, seed: int, pretrained: str | None) -> dict[str, 
         "budget": {"examples": sum(variant.facts.counts["train"])},
         "needs": {"pretrain": trained.key if trained else None},
     }
-    spec = StageSpec(kind="cluster", inputs=_common(variant, "cluster", "train", seed) | inputs)
+    common = _common(variant, "cluster", variant.trained, "train", seed)
+    spec = StageSpec(kind="cluster", inputs=common | inputs)
     own = trained is None or trained.key == pretrained
     return ({} if own or trained is None else {"embedding": trained}) | {"cluster": spec}
 
@@ -170,7 +173,8 @@ def _metatrain(
         inputs["auxiliary"] = variant.described("auxiliary")
     if variant.weights:
         inputs["weights"] = variant.weights
-    return StageSpec(kind="metatrain", inputs=_common(variant, "metatrain", "train", seed) | inputs)
+    common = _common(variant, "metatrain", variant.trained, "train", seed)
+    return StageSpec(kind="metatrain", inputs=common | inputs)
 
 
 def _evaluate(
@@ -193,7 +197,10 @@ def _evaluate(
     }
     if variant.weights and not specs:
         inputs["weights"] = variant.weights
-    return StageSpec(kind="evaluate", inputs=_common(variant, "evaluate", "test", seed) | inputs)
+    if new and "test" in variant.elsewhere:  # the rate is chosen before the test's set is met
+        inputs["rate_data"] = variant.trained.split("val")
+    common = _common(variant, "evaluate", variant.tested, "test", seed)
+    return StageSpec(kind="evaluate", inputs=common | inputs)
 
 
 def _adaptation(variant: Variant, evaluate: Evaluate) -> dict[str, Json]:
@@ -243,10 +250,12 @@ def _selection(variant: Variant, kind: StageKind) -> dict[str, Json] | None:
     return {"name": variant.selection.name, "params": params}
 
 
-def _common(variant: Variant, kind: StageKind, split: str, seed: int) -> dict[str, Json]:
+def _common(
+    variant: Variant, kind: StageKind, data: Domain, split: str, seed: int
+) -> dict[str, Json]:
     return {
         "revision": REVISIONS[kind],
-        "data": {"name": variant.names["data"], "digest": variant.facts.digest, "split": split},
+        "data": data.split(split),
         "encoder": variant.described("encoder"),
         "precision": "float32",
         "seed": seed,

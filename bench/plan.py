@@ -27,7 +27,8 @@ class Plan:
 
     ``stages`` are in running order: breadth-first over seeds. ``settings`` holds what the
     report needs of the suite: margin, baseline (a class of labels to a variant), episodes,
-    queries, test_steps, readouts, seeds, shots, data (name -> digest), source (the YAML), file.
+    queries, test_steps, readouts, seeds, shots, data (name -> digest), source (the YAML), file;
+    and, where cells' data are of several sets, roles (a cell's data -> role -> name).
     ``cards`` describe each plug-in used (``meta/maml``): summary, reference, revision, claims,
     params. ``audits``: what is audited, each a stage of its own; none in earlier versions' plans.
     """
@@ -125,7 +126,8 @@ def make_plan(suite: Suite, facts_of: FactsOf, tuning: Json = None) -> Plan:
 
 def _notes(suite: Suite, variants: Sequence[Variant]) -> list[str]:
     """Say what a source left out, and where a budget buys less than the least number of steps."""
-    found = [f"{one.data}: {note}" for one in variants for note in one.facts.notes]
+    domains = [domain for one in variants for domain in one.domains]
+    found = [f"{one.title}: {note}" for one in domains for note in one.facts.notes]
     found += [
         f"{one.label}: its {phase} budget buys {bought} steps; {LEAST_STEPS} are taken"
         for one in _with_embeddings(variants)
@@ -142,7 +144,8 @@ def _with_embeddings(variants: Sequence[Variant]) -> list[Variant]:
 def _settings(
     suite: Suite, variants: Sequence[Variant], baseline: Mapping[str, str]
 ) -> dict[str, Json]:
-    return settings_of(suite) | {
+    domains = [domain for one in variants for domain in one.domains]
+    settings = settings_of(suite) | {
         "file": suite.file,
         "source": suite.source,
         "source_sha256": hashlib.sha256(suite.source.encode()).hexdigest(),
@@ -155,19 +158,22 @@ def _settings(
         "queries": suite.evaluate.queries,
         "test_steps": suite.evaluate.test_steps,
         "readouts": readouts(suite.evaluate.test_steps),
-        "data": {one.data: one.facts.digest for one in variants},
+        "data": {one.title: one.facts.digest for one in domains},
         "classes": {
-            one.data: {split: len(counts) for split, counts in one.facts.counts.items()}
-            for one in variants
+            one.title: {split: len(counts) for split, counts in one.facts.counts.items()}
+            for one in domains
+            if not one.source.unlabelled
         },
         "budget_scale": suite.combinations[0].budget.scale,  # one for all, of the command line
     }
+    roles = {one.data: one.roles for one in variants if one.elsewhere}
+    return settings | ({"roles": roles} if roles else {})
 
 
 def _cards(suite: Suite, variants: Sequence[Variant]) -> dict[str, Json]:
     family = members_of(suite) if suite.held_out else []
-    return {f"pretext/{name}": card("pretext", name, one) for name, one in family} | {
-        f"{axis}/{one.data if axis == 'data' else one.names[axis]}": card_of(
+    cards = {f"pretext/{name}": card("pretext", name, one) for name, one in family} | {
+        f"{axis}/{one.trained.title if axis == 'data' else one.names[axis]}": card_of(
             one.names[axis], plugin, one.described(axis) or {}
         )
         if axis == "auxiliary"
@@ -175,3 +181,5 @@ def _cards(suite: Suite, variants: Sequence[Variant]) -> dict[str, Json]:
         for one in _with_embeddings(variants)
         for axis, plugin in one.plugins.items()
     }
+    others = [domain for one in variants for domain in one.elsewhere.values()]
+    return {f"data/{one.title}": card("data", one.name, one.source) for one in others} | cards

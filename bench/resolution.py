@@ -8,8 +8,10 @@ from bench.auxiliary import build_auxiliary, unusable
 from bench.catalogue import build, entries
 from bench.cell import Labels
 from bench.checkpoint import noted_labels, opened
+from bench.domains import Domain, refuse_other_form, refuse_role
 from bench.errors import UserError, suggest
 from bench.suite import LAST, Choice, Combination, Selection
+from bench.suite_values import ROLES
 from bench.variant import Variant
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
     source = asked.get("data", _default("glyphs", where))
     data = _build("data", source)
     assert isinstance(data, AbstractData)
+    refuse_role("train", data, source)
     chosen = {
         "data": source,
         "encoder": asked.get("encoder", _default(data.encoder, where)),
@@ -67,6 +70,8 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
     if reason:
         return reason
     facts = facts_of(chosen["data"].name, data)
+    own = Domain(name=source.name, source=data, given=source.params, facts=facts)
+    elsewhere = _elsewhere(asked, own, facts_of)
     norm = combination.norm or meta.norm
     start = opened(init, encoder, facts, norm) if init.name == "checkpoint" else None
     noted = noted_labels(start, init) if start else ()
@@ -91,11 +96,36 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         budget=combination.budget,
         facts=facts,
         where=where,
+        elsewhere=elsewhere,
         tuned_on=combination.tuned_on or "",
         trials=combination.trials,
     )
     variant = _selected(variant, combination.selection)
-    return _declined(variant, shots) or _unselectable(variant) or variant
+    reason = _declined(variant, shots) or _unlabelled(variant) or _unselectable(variant)
+    return reason or variant
+
+
+def _elsewhere(asked: Mapping[str, Choice], own: Domain, facts_of: FactsOf) -> dict[str, Domain]:
+    """Return the sets of the other roles, where they are not the one that is trained on.
+
+    Raises:
+        UserError: one has no classes but needs them, or examples of another form.
+    """
+    from bench.contract import AbstractData
+
+    found: dict[str, Domain] = {}
+    for axis, role in ROLES.items():
+        if role != "train" and axis in asked:
+            choice = asked[axis]
+            source = _build("data", choice)
+            assert isinstance(source, AbstractData)
+            refuse_role(role, source, choice)
+            facts = facts_of(choice.name, source)
+            one = Domain(name=choice.name, source=source, given=choice.params, facts=facts)
+            refuse_other_form(own, one, choice.where)
+            if facts.digest != own.facts.digest:
+                found[role] = one
+    return found
 
 
 def _selected(variant: Variant, selection: Selection) -> Variant:
@@ -109,6 +139,19 @@ def _selected(variant: Variant, selection: Selection) -> Variant:
 def seen_by(rule: str) -> Labels:
     """Return the labels that a rule looks at which chooses weights or parameters."""
     return "validation" if rule == "label_val" else "none"
+
+
+def _unlabelled(variant: Variant) -> str | None:
+    """Say what of a row's pre-training needs classes or a validation split, if its set has none."""
+    if "pretrain" not in variant.phases or not variant.pretrained.source.unlabelled:
+        return None
+    title = variant.pretrained.title
+    if "init" in variant.plugins:
+        return f"{variant.names['init']} needs classes, and {title} has none"
+    if variant.validates or (variant.phases[-1] == "pretrain" and not variant.selection.is_last):
+        what = variant.names["pretext"] if variant.validates else variant.selection.name
+        return f"{what} needs a validation split, and {title} has none"
+    return None
 
 
 def _unselectable(variant: Variant) -> str | None:

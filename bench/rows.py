@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from bench.baseline import choose_baselines
 from bench.cell import Json, digest
 from bench.controls import NEEDS, combinations_of
+from bench.domains import Domain
 from bench.errors import UserError, suggest
 from bench.inductive import with_inductive
 from bench.naming import label_all
@@ -166,7 +167,8 @@ def _possible(suite: Suite, variants: Sequence[Variant], dropped: list[Dropped])
 def _refuse_equal_labels(variants: Sequence[Variant]) -> None:
     seen: dict[tuple[str, str, int], Variant] = {}
     for one in variants:
-        place = (one.label, digest(one.described("data")), one.ways)
+        others = {role: each.described for role, each in one.elsewhere.items()}
+        place = (one.label, digest([one.described("data"), others]), one.ways)
         other = seen.setdefault(place, one)
         if other is not one:
             raise UserError(
@@ -178,15 +180,16 @@ def _refuse_equal_labels(variants: Sequence[Variant]) -> None:
 
 def _refuse_two_sets(variants: Sequence[Variant]) -> None:
     """Refuse two sets under one name: rows, figures and banks are told apart by it."""
-    seen: dict[str, Variant] = {}
-    for one in variants:
-        other = seen.setdefault(one.data, one)
-        if other.facts.digest != one.facts.digest:
-            raise UserError(
-                one.where,
-                f"a second set of {one.names['data']} (the other: {other.where})",
-                "Write a suite for each: their rows could not be told apart.",
-            )
+    seen: dict[str, tuple[Domain, str]] = {}
+    for variant in variants:
+        for one in variant.domains:
+            other, where = seen.setdefault(one.title, (one, variant.where))
+            if other.facts.digest != one.facts.digest:
+                raise UserError(
+                    variant.where,
+                    f"a second set is called {one.title} (the other: {where})",
+                    "Write a suite for each, or give one a name: folders have called: ... for it.",
+                )
 
 
 def _only(suite: Suite, variants: list[Variant], baselines: set[str]) -> list[Variant]:

@@ -23,7 +23,8 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
     """
     from bench.contract import AbstractInit, AbstractPretext
 
-    train, data = variant.facts.counts["train"], variant.data
+    train, pretrained = variant.facts.counts["train"], variant.pretrained
+    examples = sum(pretrained.facts.counts["train"])
     if suite.held_out:
         _refuse_new_tasks(variant, suite)
     else:
@@ -34,11 +35,12 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
         trained.append((variant.embedding.names["pretext"], variant.embedding.pretraining))
     for name, whole in trained:
         for one in [each.objective for each in whole.candidates or (whole,)]:
-            if isinstance(one, AbstractPretext | AbstractInit) and one.batch_size > sum(train):
+            if isinstance(one, AbstractPretext | AbstractInit) and one.batch_size > examples:
                 raise UserError(
                     variant.where,
-                    f"batch_size {one.batch_size}, but {data} has {sum(train)} training examples",
-                    f"Use {{name: {name}, batch_size: {sum(train)}}} or less.",
+                    f"batch_size {one.batch_size}, but {pretrained.title} has {examples} training"
+                    " examples",
+                    f"Use {{name: {name}, batch_size: {examples}}} or less.",
                 )
     for part in (variant, variant.embedding):
         if part and part.validates:
@@ -49,7 +51,7 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
 
 
 def _refuse_episodes(variant: Variant, suite: Suite) -> None:
-    test, data = variant.facts.counts["test"], variant.data
+    test, data = variant.tested.facts.counts["test"], variant.tested.title
     queries = suite.evaluate.queries
     if variant.ways > len(test):
         raise UserError(
@@ -70,7 +72,6 @@ def _refuse_new_tasks(variant: Variant, suite: Suite) -> None:
     """Check that each member of the family has the ways, and each split examples for a task."""
     from bench.contract import Setting
 
-    data, counts = variant.data, variant.facts.counts
     setting = Setting(form=variant.facts.form, norm=variant.norm, ways=variant.ways)
     for name, member in members_of(suite):
         if variant.ways > member.num_classes:
@@ -80,12 +81,12 @@ def _refuse_new_tasks(variant: Variant, suite: Suite) -> None:
         if reason:
             raise UserError(suite.where("tasks", "family"), reason, f"Leave {name} out.")
     needed = variant.ways * (max(suite.shots) + suite.evaluate.queries)
-    for split in ("test", "val"):
-        held = sum(counts[split])
+    for split, domain in (("test", variant.tested), ("val", variant.trained)):
+        held = sum(domain.facts.counts[split])
         if needed > held:
             raise UserError(
                 suite.where("evaluate", "queries"),
-                f"a task of {needed} examples, but the {split} split of {data} has {held}",
+                f"a task of {needed} examples, but the {split} split of {domain.title} has {held}",
                 f"Use ways * (shots + queries) of at most {held}.",
             )
 
@@ -95,7 +96,7 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
 
     tasks = variant.plugins["tasks"]
     assert isinstance(tasks, AbstractTasks)
-    name, data = variant.names["tasks"], variant.data
+    name, data = variant.names["tasks"], variant.trained.title
     for shots in suite.shots:
         shape = variant.task_shape(shots)
         _refuse_clusters(variant, shape.ways, sum(train))
@@ -126,7 +127,7 @@ def _refuse_tasks(variant: Variant, suite: Suite, train: tuple[int, ...]) -> Non
 def _refuse_clusters(variant: Variant, ways: int, examples: int) -> None:
     clustered = variant.clustered
     if clustered and not ways <= clustered.k <= examples:
-        data = variant.data
+        data = variant.trained.title
         raise UserError(
             variant.where,
             f"{variant.label} makes k = {clustered.k} clusters of the {examples} training examples"
@@ -153,7 +154,7 @@ def _fewer_ways(variant: Variant, shape: "TaskShape", most: int) -> str:
 
 def _refuse_validation(variant: Variant, asked: "Validation") -> None:
     """Check the episodes that a pretext learns from or is chosen by against the split."""
-    data, val = variant.data, variant.facts.counts["val"]
+    data, val = variant.pretrained.title, variant.pretrained.facts.counts["val"]
     needed, ways = asked.shape.shots + asked.shape.queries, asked.shape.ways
     lacking = {
         "instances": ways > sum(val),
@@ -164,7 +165,7 @@ def _refuse_validation(variant: Variant, asked: "Validation") -> None:
         raise UserError(
             variant.where,
             f"validation episodes of {ways} {asked.classes} with {needed} examples each, but the"
-            f" validation split of {data} has {len(val)} classes of at least {min(val)},"
+            f" validation split of {data} has {len(val)} classes of at least {min(val, default=0)},"
             f" {sum(val)} examples in all",
             "Use smaller outer_ways, outer_queries or cluster_size, of clusters at least twice"
             " as many as ways.",
@@ -172,7 +173,7 @@ def _refuse_validation(variant: Variant, asked: "Validation") -> None:
 
 
 def _refuse_selection(variant: Variant, suite: Suite) -> None:
-    rule, data = variant.selection, variant.data
+    rule, data = variant.selection, variant.selected_on.title
     needs = {"pretext_val": _batch, "pseudo_val": _clusters, "label_val": _classes}
     lacking = None if rule.is_last else needs[rule.name](variant, suite)
     if lacking:
@@ -181,8 +182,13 @@ def _refuse_selection(variant: Variant, suite: Suite) -> None:
         raise UserError(rule.where, found, f"Use {works}, or selection: last.")
 
 
+def _held(variant: Variant) -> int:
+    """Return the validation examples that weights are selected on."""
+    return sum(variant.selected_on.facts.counts["val"])
+
+
 def _classes(variant: Variant, suite: Suite) -> Lacking | None:
-    val, params = variant.facts.counts["val"], variant.selection.params
+    val, params = variant.selected_on.facts.counts["val"], variant.selection.params
     needed, most, fewest = params["shots"] + params["queries"], len(val), min(val)
     if variant.ways > most:
         fewer = f"ways: {most}, " if most > 1 else ""
@@ -195,7 +201,7 @@ def _classes(variant: Variant, suite: Suite) -> Lacking | None:
 
 def _clusters(variant: Variant, suite: Suite) -> Lacking | None:
     """Ask for twice as many clusters as ways: some come out too small for an episode."""
-    size, held = variant.selection.params["cluster_size"], sum(variant.facts.counts["val"])
+    size, held = variant.selection.params["cluster_size"], _held(variant)
     if held // size >= 2 * variant.ways:
         return None
     asked = f"clusters of about {size} examples, at least {2 * variant.ways} of them"
@@ -206,7 +212,7 @@ def _clusters(variant: Variant, suite: Suite) -> Lacking | None:
 def _batch(variant: Variant, suite: Suite) -> Lacking | None:
     from bench.contract import AbstractPretext, AbstractTasks
 
-    held = sum(variant.facts.counts["val"])
+    held = _held(variant)
     tasks = variant.plugins.get("tasks")
     if isinstance(tasks, AbstractTasks):
         shapes = [variant.task_shape(number) for number in suite.shots]

@@ -14,6 +14,8 @@ from itertools import product
 from pathlib import Path
 
 from bench.cell import Json, Norm
+from bench.choice import Choice as Choice
+from bench.choice import Values, choice_of, choices_of
 from bench.errors import UserError
 from bench.held_out import Held, read_held_out
 from bench.strict_yaml import Places, Route, parse, read_text
@@ -21,7 +23,7 @@ from bench.suite_form import check
 from bench.suite_form import schema as schema
 from bench.suite_values import AXES as AXES
 from bench.suite_values import LAST as LAST
-from bench.suite_values import MOST_SEEDS, Score, is_by_class
+from bench.suite_values import MOST_SEEDS, ROLES, Score, is_by_class
 from bench.suite_values import Budget as Budget
 from bench.suite_values import Evaluate as Evaluate
 from bench.suite_values import Selection as Selection
@@ -32,21 +34,7 @@ DEFAULT_EXAMPLES = 1_000_000  # for each phase whose budget is not given
 MOST_COMBINATIONS = 10_000
 MOST_SCALE = 1000
 FIELDS = (*AXES, "ways", "augment", "norm", "selection", "budget")  # what variants inherit
-Values = Mapping[str, Json]
 Asked = Mapping[str, tuple[Json, Route]]  # a key to its checked value and its place
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """One value of an axis: a plug-in's name and the parameters beside it.
-
-    An auxiliary loss has the name of its pretext, and as parameters ``weight`` and ``pretext``
-    (a mapping of name and parameters); none has no parameters.
-    """
-
-    name: str
-    params: Mapping[str, Json]
-    where: str = field(compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +116,7 @@ def read_suite(path: Path) -> Suite:
         controls=tuple(asked.get("controls", ())),
         only=None,
         held_out=held_out,
-        family=_choice("tasks", asked["tasks"], places.where("tasks")) if held_out else None,
+        family=choice_of("tasks", asked["tasks"], places.where("tasks")) if held_out else None,
         tune=read_tune(asked, places),
         places=places,
     )
@@ -241,16 +229,17 @@ def _combination(top: Asked, own: Asked, route: Route, places: Places) -> Combin
     both = {**top, **own}
     fields = {key: value for key, (value, _) in both.items()}
     choices = {
-        key: _choice(key, value, places.where(*at))
+        axis: choice
         for key, (value, at) in both.items()
         if key in {*AXES, "augment"}
+        for axis, choice in choices_of(key, value, at, places).items()
     }
     usual, _ = top.get("budget", ({}, ()))
     budget = _budget(fields.get("budget", {}), usual)
     rule, at = both.get("selection", (LAST.described, route))
     return Combination(
         label=fields.get("label"),
-        axes={axis: choices[axis] for axis in AXES if axis in choices},
+        axes={axis: choices[axis] for axis in (*AXES, *ROLES) if axis in choices},
         ways=fields.get("ways", 5),
         augment=choices.get("augment"),
         norm=fields.get("norm"),
@@ -265,15 +254,6 @@ def _combination(top: Asked, own: Asked, route: Route, places: Places) -> Combin
 def _evaluate(asked: Values) -> Evaluate:
     rates = {"rates": tuple(map(float, asked["rates"]))} if "rates" in asked else {}
     return Evaluate(**{**asked, **rates})
-
-
-def _choice(axis: str, value: Values, where: str) -> Choice:
-    if axis == "auxiliary":
-        name = value["pretext"]["name"]
-        loss = {"weight": value.get("weight", 1.0), "pretext": value["pretext"]}
-        return Choice(name=name, params={} if name == "none" else loss, where=where)
-    params = {key: param for key, param in value.items() if key != "name"}
-    return Choice(name=value["name"], params=params, where=where)
 
 
 def _budget(*asked: Mapping[str, int]) -> Budget:
@@ -297,7 +277,11 @@ def _baselines(asked: Values) -> Iterator[tuple[str, Json, Route]]:
 def _against(row: Json, route: Route, places: Places) -> str | dict[str, Choice]:
     if isinstance(row, str):
         return row
-    return {axis: _choice(axis, row[axis], places.where(*route, axis)) for axis in row}
+    return {
+        axis: choice
+        for key in row
+        for axis, choice in choices_of(key, row[key], (*route, key), places).items()
+    }
 
 
 def _refuse_repeats(asked: Values, grid: Values, places: Places) -> None:

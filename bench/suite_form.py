@@ -28,6 +28,7 @@ from bench.suite_values import (
     NAME,
     Control,
     Count,
+    Data,
     Init,
     Pick,
     Rule,
@@ -119,7 +120,7 @@ class AskedEvaluate(TypedDict, total=False):
 class AskedPattern(TypedDict, total=False):
     """Axes, each with one value; as a baseline, those of exactly one variant."""
 
-    data: Annotated[Pick, Field(description="Where examples come from, such as glyphs.")]
+    data: Annotated[Data, Field(description="Where examples come from; or train and test.")]
     encoder: Annotated[Pick, Field(description="The network, such as conv4.")]
     pretext: Annotated[Pick, Field(description="What the encoder is pre-trained on, or none.")]
     init: Annotated[Init, Field(description="Where training starts, such as scratch or pretext.")]
@@ -151,7 +152,7 @@ class AskedVariant(AskedOne, total=False):
 class AskedGrid(TypedDict, total=False):
     """Values of which every combination is made; one value may stand without its list."""
 
-    data: Several[Pick]
+    data: Several[Data]
     encoder: Several[Pick]
     pretext: Several[Pick]
     init: Several[Init]

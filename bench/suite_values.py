@@ -21,6 +21,8 @@ from bench.errors import suggest
 from bench.strict_yaml import describe
 
 AXES = ("data", "encoder", "pretext", "init", "tasks", "auxiliary", "meta")
+ROLES: Mapping[str, str] = {"data": "train", "data.pretrain": "pretrain", "data.test": "test"}
+"""The axes of data: the set that is trained on, and those of two roles that may have another."""
 LABELS = ("none", "validation", "train")  # what a row's training and selection may have seen
 Control = Literal[
     "random_init",
@@ -66,6 +68,19 @@ def _as_mapping(value: Json) -> Json:
         found = f"the name is {describe(name)}" if "name" in value else "the name is missing"
         raise mistake(found, "Write {name: ..., and parameters beside it}.")
     return value
+
+
+def _as_data(value: Json) -> Json:
+    """Write each set as a mapping: the one that there is, or one for each role."""
+    if not isinstance(value, dict) or "name" in value or value.keys().isdisjoint(ROLES.values()):
+        return _as_mapping(value)
+    roles = tuple(ROLES.values())
+    if unknown := [key for key in value if key not in roles]:
+        raise mistake(f"unknown role {unknown[0]!r} of data", suggest(unknown[0], roles))
+    works = "Write {train: ..., test: ...}, and pretrain: ... where pre-training has another set."
+    if lacking := [role for role in ("train", "test") if role not in value]:
+        raise mistake(f"data has no {lacking[0]}", works)
+    return {role: _as_mapping(value[role]) for role in roles if role in value}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +251,17 @@ Several = Annotated[list[T], Field(min_length=1), _OneOrMore()]
 _MAPPING = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 _SCHEMA = {"anyOf": [{"type": "string"}, _MAPPING]}
 Pick = Annotated[dict[str, Json], BeforeValidator(_as_mapping), WithJsonSchema(_SCHEMA)]
+_DOMAINS = {
+    "type": "object",
+    "properties": {role: _SCHEMA for role in ("pretrain", "train", "test")},
+    "required": ["train", "test"],
+    "additionalProperties": False,
+}
+Data = Annotated[
+    dict[str, Json],
+    BeforeValidator(_as_data),
+    WithJsonSchema({"anyOf": [*_SCHEMA["anyOf"], _DOMAINS]}),
+]
 _CHECKPOINT = {
     "type": "object",
     "properties": {

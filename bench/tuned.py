@@ -144,7 +144,7 @@ def _refuse_grid(variant: Variant, tune: Tune, where: str) -> None:
 
 def _refuse_score(variant: Variant, suite: Suite, tune: Tune) -> None:
     """Check the episodes of trials against the validation split."""
-    val, data, ways = variant.facts.counts["val"], variant.data, variant.ways
+    val, data, ways = variant.facts.counts["val"], variant.trained.title, variant.ways
     needed, where = max(suite.shots) + tune.queries, suite.where("tune")
     if variant.tuned_on == "label_val" and (ways > len(val) or needed > min(val)):
         raise UserError(
@@ -164,13 +164,19 @@ def _refuse_score(variant: Variant, suite: Suite, tune: Tune) -> None:
 
 
 def study_of(variant: Variant, suite: Suite) -> str:
-    """Hash all that decides what is tried of a row, but the number of trials."""
+    """Hash all that decides what is tried of a row, but the number of trials.
+
+    Trials are scored on the set that is trained on: rows that differ in the set that they are
+    tested on have one study, and so the same parameters.
+    """
     assert suite.tune is not None
     settings = asdict(replace(suite.tune, space={}))
     del settings["trials"]
     space = {name: described(one) for name, one in spaces(variant, suite.tune).items()}
     exam = [list(suite.shots), suite.evaluate.test_steps]
-    return digest([FORM, variant.identity, variant.tuned_on, space, exam, settings])
+    trained = {role: one for role, one in variant.elsewhere.items() if role != "test"}
+    tried = replace(variant, elsewhere=trained).identity
+    return digest([FORM, tried, variant.tuned_on, space, exam, settings])
 
 
 def record_path(name: str, results: Path) -> Path:

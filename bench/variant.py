@@ -1,13 +1,14 @@
 """One row of a report, resolved: every plug-in built, every default filled in, nothing shared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bench.auxiliary import described
 from bench.budget import CEILING, LEAST_STEPS, Pretraining, steps_for
 from bench.catalogue import resolved
 from bench.cell import Json, Labels, Norm
+from bench.domains import Domain, title_of
 from bench.suite import LAST, Budget, Selection
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Variant:
     axes, for labels.
     ``norm`` is that of training and of testing, unless ``tested_norm`` is another; ``beside`` is
     then the label of the row whose weights this one tests.
+    ``plugins["data"]`` and ``facts`` are those of the set that is trained on; ``elsewhere`` has
+    the sets of the roles ``pretrain`` and ``test``, where they are others.
     ``tuned_on`` says what its parameters are chosen by, if they are; ``trials``, how many its
     tuning has, where that is not what all rows have; ``default_of``, which tuned row it was.
     """
@@ -54,6 +57,7 @@ class Variant:
     budget: Budget
     facts: "Facts"
     where: str
+    elsewhere: Mapping[str, Domain] = field(default_factory=dict)
     tuned_on: str = ""
     trials: int | None = None
     default_of: str = ""
@@ -67,12 +71,45 @@ class Variant:
 
     @property
     def data(self) -> str:
-        """What the report calls its data: the source's title, or the name of the plug-in."""
+        """What the report calls its data: the set's title, or those of several roles."""
+        return title_of(self.trained, self.elsewhere)
+
+    @property
+    def trained(self) -> Domain:
+        """The set whose training split is meta-trained on, and whose validation split tunes."""
         from bench.contract import AbstractData
 
         source = self.plugins["data"]
         assert isinstance(source, AbstractData)
-        return source.title or self.names["data"]
+        return Domain(
+            name=self.names["data"], source=source, given=self.given["data"], facts=self.facts
+        )
+
+    @property
+    def pretrained(self) -> Domain:
+        """The set that is pre-trained on, by its training split."""
+        return self.elsewhere.get("pretrain", self.trained)
+
+    @property
+    def tested(self) -> Domain:
+        """The set whose test split the row is tested on."""
+        return self.elsewhere.get("test", self.trained)
+
+    @property
+    def selected_on(self) -> Domain:
+        """The set whose validation split selects weights: that of the last training."""
+        return self.pretrained if self.phases[-1:] == ("pretrain",) else self.trained
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """What the report calls the set of each role."""
+        of = {"pretrain": self.pretrained, "train": self.trained, "test": self.tested}
+        return {role: one.title for role, one in of.items()}
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """Each of its sets once, the one that is trained on first."""
+        return (self.trained, *self.elsewhere.values())
 
     @property
     def identity(self) -> Json:
@@ -81,7 +118,9 @@ class Variant:
         budget = {phase: self.steps(phase) for phase in self.phases}
         budget |= {"embedding": self.embedding.steps("pretrain")} if self.embedding else {}
         start, norms = [self.init, self.weights], [self.norm, self.tested_norm]
-        return [axes, start, norms, self.ways, self.selection.described, budget]
+        others = {role: one.described for role, one in self.elsewhere.items()}
+        whole = [axes, start, norms, self.ways, self.selection.described, budget]
+        return [*whole, others] if others else whole
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -132,7 +171,7 @@ class Variant:
         return Pretraining(
             objective=self.plugins[self.objective],
             budget=self.budget,
-            held_out=sum(self.facts.counts["val"]),
+            held_out=sum(self.pretrained.facts.counts["val"]),
         )
 
     @property

@@ -64,6 +64,7 @@ class AbstractData(AbstractPlugin):
     encoder: ClassVar[str]  # what suits this source, unless a suite names one
     augment: ClassVar[str] = "none"  # the policy that suits this source, unless a suite names one
     digest: ClassVar[str | None] = None  # what the whole set must hash to, where that is known
+    unlabelled: ClassVar[bool] = False  # examples without classes or splits: for pre-training alone
     known_duplicates: ClassVar[tuple[str, ...]] = ()
     """The sha256 of the bytes (as ``read`` returns them) of each example that is known to
     stand in two splits: the audit of a suite then notes it, and raises no alarm."""

@@ -79,6 +79,8 @@ class Setting:
 class Examples:
     """What a data source reads: examples grouped by class, and which split a class is in.
 
+    One that says ``unlabelled`` has one class, in train, and no other split.
+
     ``arrays`` maps a class's name to its examples [N, *shape], one shape and type for all: uint8
     for what has 256 levels, float32 (finite) for what is measured, int32 for ids of tokens, which
     lie in [0, len(vocabulary)). ``notes`` are sentences, for the plan and the report, about what

@@ -11,6 +11,7 @@ from pydantic import Field
 from bench.contract import AbstractData, Examples
 from bench.dataset import SPLITS, stamp
 from bench.errors import UserError
+from bench.pictures import read_picture
 from bench.splits import by_hash, folder_at, listed
 
 
@@ -24,16 +25,24 @@ class ImageFolder(AbstractData):
     train: a class that is added moves at most the classes at the two borders.
     Relative paths start from the root folder where one is set, else from the working folder.
     The customary 84 pixels are those of Vinyals et al. 2016. Readers of JPEG differ in their last
-    bits, so another machine may give another digest; PNG gives one everywhere.
+    bits, so another machine may give another digest; PNG gives one everywhere. Several folders in
+    one suite are told apart by what they are ``called``.
     """
 
     reference: ClassVar[str] = "arXiv:1606.04080"
     modality: ClassVar[str] = "image"
     encoder: ClassVar[str] = "conv4"
+    added: ClassVar[Mapping[str, object]] = {"called": None}
     path: str
     size: Annotated[int, Field(ge=4, le=1024)] = 84  # pixels of a side
     grey: bool = False
     splits: str | None = None
+    called: str | None = None  # what reports call it, in the place of image_folder
+
+    @property
+    def title(self) -> str | None:
+        """What reports call it."""
+        return self.called
 
     @property
     def augment(self) -> str:  # type: ignore[override]  # here it follows from the colours
@@ -75,7 +84,9 @@ class ImageFolder(AbstractData):
         if not files:
             works = "Put its images there, or remove the folder."
             raise UserError(f"data image_folder: {folder}", "a class with no image", works)
-        return np.stack([_read_image(file, self.size, grey=self.grey) for file in files])
+        return np.stack(
+            [read_picture(file, self.size, grey=self.grey, data="image_folder") for file in files]
+        )
 
 
 def _folders(path: Path) -> dict[str, Path]:
@@ -102,24 +113,3 @@ def _split_folders(
         classes |= inside
         splits[split] = tuple(inside)
     return classes, splits
-
-
-def _read_image(file: Path, size: int, *, grey: bool) -> np.ndarray:
-    """Return one image [C, size, size], upright; what is transparent becomes white."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith(("I", "F")):
-                raise OSError(f"its values are not of 8 bits, mode {image.mode}")
-            if image.has_transparency_data:
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image.convert("RGBA"))
-            image = image.convert("L" if grey else "RGB")
-            pixels = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        found = f"it cannot be read as an image ({error})"
-        works = "Replace it with an image of 8 bits a channel, or remove it."
-        raise UserError(f"data image_folder: {file}", found, works) from error
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)

@@ -1,19 +1,17 @@
-"""The audit of a set: which examples and classes of one split stand in another one, too.
+"""The audit of data: which examples and classes of one split stand in another one, too.
 
-Shapes: N examples of the whole set.
+Shapes: N examples of all splits.
 """
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Mapping
 
 import numpy as np
 
 from bench.cell import Json, Progress, StageSpec, Started
 from bench.contract import AbstractModality
-from bench.dataset import SPLITS, Dataset, open_known
+from bench.stages.audited import Audited, audited
 from bench.stages.place import Clock, Place, Result, peak_memory
 from bench.stages.source import modality_of
 
@@ -22,26 +20,12 @@ PAIRS = 12  # look-alikes of a set that are shown
 REPORTS = 10  # progress events
 
 
-@dataclass(frozen=True, kw_only=True)
-class Members:
-    """Of each example [N]: which split (a place in SPLITS) and which class of the set it is of."""
-
-    split: np.ndarray
-    label: np.ndarray
-
-    @staticmethod
-    def of(dataset: Dataset) -> "Members":
-        """Read them from the order of the examples: by split, then class."""
-        placed = {key: at for at, split in enumerate(SPLITS) for key in dataset.splits[split]}
-        of_class = np.array([placed[key] for key in dataset.classes])
-        label = np.repeat(np.arange(len(dataset.counts)), dataset.counts)
-        return Members(split=of_class[label], label=label)
-
-
 def audit_data(spec: StageSpec, place: Place) -> Result:
-    """Run one ``audit`` stage of a set; ``spec.inputs["known"]``: sha256 of known duplicates.
+    """Run one ``audit`` stage of data; ``spec.inputs["known"]``: sha256 of known duplicates.
 
-    The manifest gets, beside metrics ``unknown_duplicates`` (examples of a split that stand in an
+    It is of the three splits of a set; where a row has other sets to pre-train or to be tested
+    on, of the splits of each that it sees, the one for pre-training as ``pretrain``. A duplicate
+    is known within a set alone. The manifest gets, beside metrics ``unknown_duplicates`` (examples of a split that stand in an
     earlier one and are not known) and ``class_overlaps``, these facts:
 
     * ``exact``: by pair of splits (``train-test``) the examples of the second whose bytes stand in
@@ -58,17 +42,16 @@ def audit_data(spec: StageSpec, place: Place) -> Result:
       ``classes`` (split to their number).
     """
     clock = Clock()
-    dataset = open_known(spec.inputs["data"]["digest"])
+    data = audited(spec.inputs)
     place.emit(Started(key=spec.key, step=0, total=REPORTS))
-    hashes = _sums(dataset.examples)
-    members = Members.of(dataset)
-    exact = _exact(hashes, members, frozenset(spec.inputs["known"]))
-    classes = _class_overlaps(hashes, members, dataset)
+    hashes = _sums(data.examples)
+    exact = _exact(hashes, data, frozenset(spec.inputs["known"]))
+    classes = _class_overlaps(hashes, data)
     facts = {
         "exact": exact,
         "classes": classes,
-        "perceptual": _perceptual(spec, place, dataset, members, hashes),
-        "groups": _groups(dataset),
+        "perceptual": _perceptual(spec, place, data, hashes),
+        "groups": data.groups(),
     }
     return Result(
         metrics={
@@ -92,53 +75,45 @@ def _sums(examples: np.ndarray) -> np.ndarray:
     return np.array([hashlib.sha256(one.tobytes()).hexdigest() for one in examples])
 
 
-def _pairs() -> Iterator[tuple[str, int, int]]:
-    """Yield each pair of splits, named ``train-val``, and its two places in SPLITS."""
-    for first, second in combinations(range(len(SPLITS)), 2):
-        yield f"{SPLITS[first]}-{SPLITS[second]}", first, second
-
-
-def _standing(kind_N: np.ndarray, split_N: np.ndarray) -> np.ndarray:
+def _standing(kind_N: np.ndarray, data: Audited) -> np.ndarray:
     """Return [N, splits]: whether the kind of each example has an example in each split."""
-    stands = np.zeros((kind_N.max() + 1, len(SPLITS)), bool)
-    stands[kind_N, split_N] = True
+    stands = np.zeros((kind_N.max() + 1, len(data.splits)), bool)
+    stands[kind_N, data.split] = True
     found: np.ndarray = stands[kind_N]
     return found
 
 
-def _exact(hashes: np.ndarray, members: Members, known: frozenset[str]) -> dict[str, Json]:
+def _exact(hashes: np.ndarray, data: Audited, known: frozenset[str]) -> dict[str, Json]:
     """Count examples whose bytes stand in another split, and in another class of their own."""
     _, kind_N = np.unique(hashes, return_inverse=True)
-    stands = _standing(kind_N, members.split)
-    listed = np.isin(hashes, list(known))
+    stands = _standing(kind_N, data)
     pairs = {}
-    for name, first, second in _pairs():
-        found = (members.split == second) & stands[:, first]
+    for name, first, second in data.pairs():
+        found = (data.split == second) & stands[:, first]
+        listed = np.isin(hashes, list(known)) & (data.sets[first] == data.sets[second])
         pairs[name] = {
             "known": int((found & listed).sum()),
             "unknown": int((found & ~listed).sum()),
         }
-    own = kind_N * len(SPLITS) + members.split  # one example in one split
+    own = kind_N * len(data.splits) + data.split  # one example in one split
     _, own_N, sizes = np.unique(own, return_inverse=True, return_counts=True)
-    alike = np.unique(np.stack([own_N, members.label], 1), axis=0)
+    alike = np.unique(np.stack([own_N, data.label], 1), axis=0)
     several = np.bincount(alike[:, 0], minlength=len(sizes)) > 1
     within = several[own_N]
     return {
         "pairs": pairs,
         "within": {
-            split: int((within & (members.split == at)).sum()) for at, split in enumerate(SPLITS)
+            split: int((within & (data.split == at)).sum()) for at, split in enumerate(data.splits)
         },
     }
 
 
-def _class_overlaps(
-    hashes: np.ndarray, members: Members, dataset: Dataset
-) -> list[dict[str, Json]]:
+def _class_overlaps(hashes: np.ndarray, data: Audited) -> list[dict[str, Json]]:
     """Find the pairs of classes of two splits of which one lies in the other by half or more."""
     _, kind_N = np.unique(hashes, return_inverse=True)
-    crossing = _standing(kind_N, members.split).sum(1) > 1
+    crossing = _standing(kind_N, data).sum(1) > 1
     holders: dict[int, dict[int, int]] = {}  # an example to the classes that hold it, how often
-    for kind, label in zip(kind_N[crossing], members.label[crossing], strict=True):
+    for kind, label in zip(kind_N[crossing], data.label[crossing], strict=True):
         classes = holders.setdefault(int(kind), {})
         classes[int(label)] = classes.get(int(label), 0) + 1
     shared: dict[tuple[int, int], int] = {}  # (class, other): examples of the class in the other
@@ -146,60 +121,47 @@ def _class_overlaps(
         for label, count in classes.items():
             for other in classes:
                 shared[label, other] = shared.get((label, other), 0) + count
-    split_of = {int(label): int(at) for label, at in zip(members.label, members.split, strict=True)}
+    apart = {(first, second) for _, first, second in data.pairs()}
     found: dict[tuple[int, int], float] = {}
     for (label, other), count in sorted(shared.items()):
-        share = count / dataset.counts[label]
-        if split_of[label] != split_of[other] and share >= LEAST_SHARE:
-            pair = (min(label, other), max(label, other))
+        share, pair = count / data.counts[label], (min(label, other), max(label, other))
+        if tuple(data.class_split[one] for one in pair) in apart and share >= LEAST_SHARE:
             found[pair] = max(share, found.get(pair, 0.0))
     return [
         {
-            "classes": [dataset.classes[one] for one in pair],
-            "splits": [SPLITS[split_of[one]] for one in pair],
+            "classes": [data.classes[one] for one in pair],
+            "splits": [data.splits[data.class_split[one]] for one in pair],
             "share": share,
         }
         for pair, share in found.items()
     ]
 
 
-def _groups(dataset: Dataset) -> list[dict[str, Json]]:
-    """Find the groups (``Group/name``) whose classes stand in more than one split."""
-    found: dict[str, dict[str, int]] = {}
-    for split in SPLITS:
-        for name in dataset.splits[split]:
-            group, slash, _ = name.partition("/")
-            if slash:
-                counts = found.setdefault(group, {})
-                counts[split] = counts.get(split, 0) + 1
-    return [{"group": one, "classes": c} for one, c in sorted(found.items()) if len(c) > 1]
-
-
 def _perceptual(
-    spec: StageSpec, place: Place, dataset: Dataset, members: Members, hashes: np.ndarray
+    spec: StageSpec, place: Place, data: Audited, hashes: np.ndarray
 ) -> dict[str, Json]:
     """Find the examples of one split that look like one of another, beyond exact duplicates."""
-    modality = modality_of(dataset.form)
-    kinds = _looks(spec, place, dataset.examples, modality)
+    modality = modality_of(data.form)
+    kinds = _looks(spec, place, data.examples, modality)
     if kinds is None:
-        return {"skipped": f"nothing tells when {dataset.form} looks alike"}
+        return {"skipped": f"nothing tells when {data.form} looks alike"}
     _, exact_N = np.unique(hashes, return_inverse=True)
-    exactly = _standing(exact_N, members.split)
-    blank = modality.blank(dataset.examples)
+    exactly = _standing(exact_N, data)
+    blank = modality.blank(data.examples)
     _, kind_N = np.unique(kinds, return_inverse=True)
     kind_N[blank] = kind_N.max() + 1 + np.arange(blank.sum())
-    looks = _standing(kind_N, members.split)
+    looks = _standing(kind_N, data)
     counts, alike = {}, []
-    for name, first, second in _pairs():
-        found = np.flatnonzero((members.split == second) & looks[:, first] & ~exactly[:, first])
+    for name, first, second in data.pairs():
+        found = np.flatnonzero((data.split == second) & looks[:, first] & ~exactly[:, first])
         counts[name] = len(found)
-        there_N = members.split == first
+        there_N = data.split == first
         for one in found.tolist():
             others = np.flatnonzero((kind_N == kind_N[one]) & there_N)
-            away = modality.apart(dataset.examples[one], dataset.examples[others])
+            away = modality.apart(data.examples[one], data.examples[others])
             alike.append((float(away.min()), int(others[away.argmin()]), one))
     nearest = sorted(alike)[:PAIRS]
-    return {"counts": counts, "pairs": [_shown(one, dataset, members) for one in nearest]}
+    return {"counts": counts, "pairs": [_shown(one, data) for one in nearest]}
 
 
 def _looks(
@@ -216,13 +178,13 @@ def _looks(
     return np.concatenate(found)
 
 
-def _shown(pair: tuple[float, int, int], dataset: Dataset, members: Members) -> Mapping[str, Json]:
+def _shown(pair: tuple[float, int, int], data: Audited) -> Mapping[str, Json]:
     difference, *both = pair
-    shown = [dataset.examples[one] for one in both]
-    sheet = modality_of(dataset.form).sheet(shown, dataset.form)
+    shown = [data.examples[one] for one in both]
+    sheet = modality_of(data.form).sheet(shown, data.form)
     return {
-        "splits": [SPLITS[members.split[one]] for one in both],
-        "classes": [dataset.classes[members.label[one]] for one in both],
+        "splits": [data.splits[data.split[one]] for one in both],
+        "classes": [data.classes[data.label[one]] for one in both],
         "difference": difference,
         "png": base64.b64encode(sheet).decode(),
     }

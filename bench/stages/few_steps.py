@@ -229,8 +229,12 @@ def choose_rate(spec: StageSpec, place: Place, pupil: Pupil, tell: Tell) -> Choi
 
 
 def _choice_tasks(inputs: Mapping[str, Json], place: Place) -> Iterator[Task]:
-    """Yield tasks of the members of the training family in turn, over the validation split."""
+    """Yield tasks of the members of the training family in turn, over the validation split.
+
+    It is that of the set that was trained on, where a row is tested on another.
+    """
     family = inputs["family"]
+    inputs = {**inputs, "data": inputs.get("rate_data", inputs["data"])}
     each = -(-inputs["rate_tasks"] // len(family))
     shows = [new_tasks(inputs, place, member, "val", each)[1] for member in family]
     for number in range(inputs["rate_tasks"]):

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 from bench.audits import Audit
 from bench.cell import Json
-from bench.dataset import SPLITS
 from bench.report import words
 from bench.report.audit.finding import Finding, Outcome, place_of, titled
 from bench.report.marks import is_transductive
 from bench.report.results import Group, Results
 
 Manifest = Mapping[str, Json]
+ROLES = ("pretrain", "train", "val", "test")  # the splits of data that is audited, in this order
 
 
 def of_stages(results: Results) -> Iterator[Finding]:
@@ -75,7 +75,7 @@ def _of_data(audit: Audit, manifest: Manifest, results: Results) -> Iterator[Fin
     yield _look_alikes(audit, manifest["perceptual"])
     for group in manifest["groups"]:
         classes = group["classes"]
-        counts = [f"{split} ({classes[split]} classes)" for split in SPLITS if split in classes]
+        counts = [f"{split} ({classes[split]} classes)" for split in ROLES if split in classes]
         yield Finding(
             check="groups in two splits",
             subject=audit.data,
