@@ -6,6 +6,7 @@ from bench.report.audit.audit import Audit, audit, marked
 from bench.report.comparison import Block, blocks
 from bench.report.evidence.looks import row_name
 from bench.report.results import Results
+from bench.report.views.across_domains import Domains, across_domains
 from bench.report.views.all_pairs import AllPairs, all_pairs
 from bench.report.views.data_sets import DataSets, data_sets
 from bench.report.views.factorial import Factorial, factorial
@@ -26,6 +27,7 @@ class Analysis:
     factorials: tuple[Factorial, ...]
     pairs: tuple[AllPairs, ...]
     data_sets: tuple[DataSets, ...]
+    domains: tuple[Domains, ...] = ()
     tuning: Tuning | None = None
 
 
@@ -43,7 +45,8 @@ def analyse(results: Results) -> Analysis:
         audit=audited,
         factorials=tuple(one for one in effects if one),
         pairs=tuple(one for one in pairs if one),
-        data_sets=data_sets(shown),
+        data_sets=data_sets(shown, plan),
+        domains=across_domains(shown, plan),
         tuning=tuning(results, shown),
     )
 

@@ -83,7 +83,7 @@ class Block:
     def slug(self) -> str:
         """Name the setting in a file's name."""
         new = f"-new-{slug(self.held_out)}" if self.held_out else ""
-        return f"{self.data}-{self.ways}way-{self.shots}shot{new}"
+        return f"{stem(self.data)}-{self.ways}way-{self.shots}shot{new}"
 
     @property
     def is_mean(self) -> bool:
@@ -94,6 +94,11 @@ class Block:
 def slug(text: str) -> str:
     """Turn words into a part of a file's name."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
+
+
+def stem(data: str) -> str:
+    """Turn what cells call their data into the beginning of a file's name; most are one already."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", data).strip("-")
 
 
 def blocks(results: Results) -> tuple[Block, ...]:

@@ -10,6 +10,7 @@ from bench.report.figures.accuracy import accuracy_figures
 from bench.report.figures.adaptation import adaptation_figures
 from bench.report.figures.cost import cost_figures
 from bench.report.figures.coverage import coverage_figures
+from bench.report.figures.domains import domains_figures
 from bench.report.figures.effects import effects_figures
 from bench.report.figures.episodes import episode_figures
 from bench.report.figures.factorial_view import FactorialView
@@ -39,6 +40,7 @@ class Gallery:
     tuning: Pictures = ()
     effects: Pictures = ()
     pairs: Pictures = ()
+    domains: Pictures = ()
     data_sets: Pictures = ()
     cost: Pictures = ()
     training: Pictures = ()
@@ -66,6 +68,7 @@ def gallery(found: Analysis) -> Gallery:
         tuning=tuple(tuning_figures(results, found.tuning)) if found.tuning else (),
         effects=tuple(effects_figures([_view(one) for one in found.factorials if not one.trouble])),
         pairs=tuple(_matrix(one) for one in found.pairs),
+        domains=tuple(domains_figures(found.domains)),
         data_sets=(*_ranks(found.data_sets), *_profiles(found)),
         cost=tuple(cost_figures(results, blocks)),
         training=tuple(one for one in over_training if one),

@@ -28,6 +28,7 @@ from bench.report.tables import (
     unfinished_table,
 )
 from bench.report.views import speed_text, tuning_words
+from bench.report.views.across_domains_text import domains_section
 from bench.report.views.outlook import outlook_table
 from bench.report.views.tuning_text import TuningSection, tuning_section
 
@@ -55,6 +56,7 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
     plan, settings = results.plan, results.plan.settings
     sections = sections_of(found)
     over_sets = [across_data_sets(one) for one in found.data_sets]
+    domains = [domains_section(one) for one in found.domains]
     numbers = beside(blocks, plan, published())
     power = power_table(blocks)
     whole = {
@@ -68,6 +70,7 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
     tuned = tuning_section(found.tuning, settings["seeds"]) if found.tuning else None
     tables = [table for one in sections for table in one.tables]
     tables += tuned.tables if tuned else []
+    tables += [one.table for one in domains]
     tables += [table for one in over_sets for table in one.tables]
     tables += [*(one for one in whole.values() if one), *found.audit.tables]
     shown = [table.name for table in tables] + [picture.name for picture in pictures.every]
@@ -86,6 +89,7 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
         new_tasks=new,
         blocks=sections,
         tuning=tuned,
+        domains=domains,
         data_sets=over_sets,
         tables=[table.name for table in tables],
         pictures=pictures,

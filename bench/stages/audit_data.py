@@ -25,7 +25,9 @@ def audit_data(spec: StageSpec, place: Place) -> Result:
 
     It is of the three splits of a set; where a row has other sets to pre-train or to be tested
     on, of the splits of each that it sees, the one for pre-training as ``pretrain``. A duplicate
-    is known within a set alone. The manifest gets, beside metrics ``unknown_duplicates`` (examples of a split that stand in an
+    is known within a set alone.
+
+    The manifest gets, beside metrics ``unknown_duplicates`` (examples of a split that stand in an
     earlier one and are not known) and ``class_overlaps``, these facts:
 
     * ``exact``: by pair of splits (``train-test``) the examples of the second whose bytes stand in
@@ -39,7 +41,7 @@ def audit_data(spec: StageSpec, place: Place) -> Result:
       ``classes`` (two each), ``difference`` (as the modality measures it), ``png`` (both
       side by side, base64). Or ``skipped``: why there is none.
     * ``groups``: of class names ``Group/name``, each group with classes in two splits: ``group``,
-      ``classes`` (split to their number).
+      ``classes`` (split to their number); of several sets also what has one name in two of them.
     """
     clock = Clock()
     data = audited(spec.inputs)

@@ -43,7 +43,8 @@ class Audited:
     @cached_property
     def split(self) -> np.ndarray:
         """A place in ``splits`` for each example [N]."""
-        return np.array(self.class_split)[self.label]
+        place: np.ndarray = np.array(self.class_split)[self.label]
+        return place
 
     def pairs(self) -> Iterator[tuple[str, int, int]]:
         """Yield each pair of splits that should share nothing: ``train-val``, and two places."""

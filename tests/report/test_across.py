@@ -137,7 +137,7 @@ def over(results: Results, number: int, *, lacking: str = "", shift: float = 0.0
 
 def one_setting(results: Results) -> DataSets:
     """Return the one setting of some data sets."""
-    (found,) = data_sets(blocks(results))
+    (found,) = data_sets(blocks(results), results.plan)
     return found
 
 
@@ -202,7 +202,9 @@ def test_aggregates_need_eight_data_sets(synthetic: Make) -> None:
 
 def test_one_data_set_has_no_section(synthetic: Make) -> None:
     """Two numbers of shots of one set are no blocks."""
-    assert data_sets(blocks(results_of(synthetic()))) == ()
+    results = results_of(synthetic())
+
+    assert data_sets(blocks(results), results.plan) == ()
 
 
 def test_the_outlook_prices_what_is_undecided(synthetic: Make) -> None:

@@ -249,7 +249,8 @@ def test_equal_rows_tell_no_spread(synthetic: Make) -> None:
 def test_rows_of_other_labels_are_neither_ties_nor_ranked(synthetic: Make) -> None:
     """Over data sets, too, what is told apart or counted saw the same labels."""
     bench = synthetic(settings={"baseline": {"*": "none + protonet"}})
-    (found,) = data_sets(blocks(over(results_of(bench), 8)))
+    results = over(results_of(bench), 8)
+    (found,) = data_sets(blocks(results), results.plan)
 
     tallies = {(one.variant, one.reference): one.tally for one in found.rows}
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from bench.report.comparison import Block, slug
+from bench.report.comparison import Block, slug, stem
 from bench.report.views.speed import of_blocks
 
 MOST_SAID = 3  # rows that a note names
@@ -23,7 +23,7 @@ class Setting:
     def slug(self) -> str:
         """Name the setting in a file's name."""
         new = f"-new-{slug(self.held_out)}" if self.held_out else ""
-        return f"{self.data}-{self.ways}way{new}"
+        return f"{stem(self.data)}-{self.ways}way{new}"
 
     @property
     def title(self) -> str:

@@ -6,7 +6,7 @@ from math import log
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.report.comparison import Block
+from bench.report.comparison import Block, stem
 from bench.report.figures.style import (
     QUIET,
     Look,
@@ -83,7 +83,7 @@ def _each(blocks: Sequence[Block], measure: str, look: Mapping[str, Look]) -> Pi
         if place + columns >= len(axes):
             axis.set_xlabel("steps on the new task")
     first = blocks[0]
-    data = f"{first.data}-{first.ways}way-{first.shots}shot"
+    data = f"{stem(first.data)}-{first.ways}way-{first.shots}shot"
     return picture(
         f"speed-each-{measure}-{data}",
         f"{AXIS[measure].capitalize()} by steps, for each new task: {_where(first)}; {BANDS}",

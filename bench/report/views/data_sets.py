@@ -1,6 +1,7 @@
 """Across data sets: what holds on more than one, with data sets as blocks.
 
-Shots of one model are not independent, so they are no blocks: each number of ways and shots is
+A block is a test set, which counts once: sets that were trained on themselves are looked at
+together, and those that were trained on one and the same other set. Shots of one model are not independent, so they are no blocks: each number of ways and shots is
 looked at by itself. A row that lacks a data set, or is incomplete on one, has no mean.
 
 Shapes: V rows, S seeds, B data sets.
@@ -12,7 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from bench.report.comparison import Block, Comparison, Row
+from bench.plan import Plan
+from bench.report.comparison import Block, Comparison, Row, stem
+from bench.report.views.across_domains import roles_of
 from bench.statistics.across import (
     BlockMean,
     CriticalDifference,
@@ -45,7 +48,9 @@ class Everywhere:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSets:
-    """One number of ways and shots over all its data sets.
+    """One number of ways and shots over all its data sets; ``source``: what was trained on.
+
+    It is empty where each set was trained on itself.
 
     ``scores`` maps each row that is whole on every one to its accuracies [S, B], the best first;
     ``labels`` names the class of labels of each of these.
@@ -57,16 +62,19 @@ class DataSets:
     rows: tuple[Everywhere, ...]
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
 
     @property
     def title(self) -> str:
         """Name the setting in words."""
-        return f"{self.ways}-way {self.shots}-shot over {len(self.blocks)} data sets"
+        own = f", trained on {self.source}" if self.source else ""
+        return f"{self.ways}-way {self.shots}-shot over {len(self.blocks)} data sets{own}"
 
     @property
     def slug(self) -> str:
         """Name the setting in a file's name."""
-        return f"{self.ways}way-{self.shots}shot"
+        own = f"-from-{stem(self.source)}" if self.source else ""
+        return f"{self.ways}way-{self.shots}shot{own}"
 
     @property
     def has_aggregates(self) -> bool:
@@ -105,22 +113,29 @@ class Ranking:
     found: CriticalDifference | None
 
 
-def data_sets(blocks: Sequence[Block]) -> tuple[DataSets, ...]:
-    """Gather the blocks of each number of ways and shots that has more than one data set."""
-    found: dict[tuple[int, int], list[Block]] = {}
+def data_sets(blocks: Sequence[Block], plan: Plan) -> tuple[DataSets, ...]:
+    """Gather the blocks of each number of ways and shots that has more than one data set.
+
+    Rows that were trained on another set than that of their test are a setting of their own: a
+    test set that stood twice in a mean would be no two blocks.
+    """
+    found: dict[tuple[int, int, str], list[Block]] = {}
     for block in blocks:
         if not block.held_out:
-            found.setdefault((block.ways, block.shots), []).append(block)
+            roles = roles_of(plan, block.data)
+            source = "" if roles.at_home else roles.source
+            found.setdefault((block.ways, block.shots, source), []).append(block)
     return tuple(
         DataSets(
             ways=ways,
             shots=shots,
+            source=source,
             blocks=tuple(own),
             rows=(*_rows(own, _baseline), *_rows(own, _floor)),
             scores=(scores := _scores(own)),
             labels={name: _by_variant(own[0])[name].group.first.labels for name in scores},
         )
-        for (ways, shots), own in found.items()
+        for (ways, shots, source), own in found.items()
         if len(own) > 1
     )
 

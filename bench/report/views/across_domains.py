@@ -1,0 +1,148 @@
+"""Trained here or elsewhere: rows on the same test episodes, trained on that set or on another.
+
+A row is paired with the one of its name and axes that saw the tested set's own training split,
+seed by seed and episode by episode. The comparisons of one test set, number of ways and shots,
+those with all other sets, are one family of p-values.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.cell import Json
+from bench.plan import Plan
+from bench.report.comparison import Block, Comparison, Row, compare, judge
+from bench.report.results import Group
+
+AXES = ("encoder", "pretext", "init", "tasks", "auxiliary", "meta", "norm", "labels", "control")
+FOLLOWS = ("task.collisions",)  # parameters that follow from the data themselves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """What the report calls the sets of a cell's data, by what they are for."""
+
+    pretrain: str
+    train: str
+    test: str
+
+    @property
+    def source(self) -> str:
+        """Name what was trained on: ``omniglot``, or ``photos then omniglot``."""
+        first = f"{self.pretrain} then " if self.pretrain != self.train else ""
+        return f"{first}{self.train}"
+
+    @property
+    def at_home(self) -> bool:
+        """Whether all training was on the set of the test."""
+        return self.pretrain == self.train == self.test
+
+
+def roles_of(plan: Plan, data: str) -> Roles:
+    """Return the sets of what cells call their data; of a plain one it is the same set thrice."""
+    named: Mapping[str, str] = plan.settings.get("roles", {}).get(data, {})
+    return Roles(**{role: named.get(role, data) for role in ("pretrain", "train", "test")})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A row that was trained elsewhere, beside the one that was trained on the set of the test.
+
+    ``compared`` is elsewhere minus here; None where both are the same trainings, or none.
+    ``differing``: parameters in which the two differ besides their data, such as tuned ones.
+    """
+
+    here: Row
+    elsewhere: Row
+    source: str
+    compared: Comparison | None
+    differing: tuple[str, ...] = ()
+
+    @property
+    def marked(self) -> bool:
+        """Whether one of the two has marks, or they differ in more than the data."""
+        return bool(self.here.marks or self.elsewhere.marks or self.differing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domains:
+    """One test set, ways and shots: ``block`` holds the rows trained on it, ``rows`` all pairs."""
+
+    block: Block
+    rows: tuple[Moved, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The other sets that were trained on, each once."""
+        return tuple(dict.fromkeys(one.source for one in self.rows))
+
+
+def across_domains(blocks: Sequence[Block], plan: Plan) -> tuple[Domains, ...]:
+    """Return each setting whose test set was trained on, and in whose place another was."""
+    roles = {block.data: roles_of(plan, block.data) for block in blocks}
+    found = []
+    for block in (one for one in blocks if roles[one.data].at_home):
+        others = [
+            (roles[other.data].source, other)
+            for other in blocks
+            if not roles[other.data].at_home
+            and roles[other.data].test == block.data
+            and (other.ways, other.shots, other.held_out)
+            == (block.ways, block.shots, block.held_out)
+        ]
+        rows = _rows(block, others, float(plan.settings["margin"]))
+        found += [Domains(block=block, rows=rows)] if rows else []
+    return tuple(found)
+
+
+def _rows(
+    block: Block, others: Sequence[tuple[str, Block]], margin: float
+) -> tuple[Moved, ...]:
+    """Pair the rows of a block with those of others, and judge what is compared as one family."""
+    pairs = [
+        (here, there, source)
+        for here in block.rows
+        for source, other in others
+        for there in other.rows
+        if _are_alike(here.group, there.group)
+    ]
+    trained = [pair for pair in pairs if not _same_stages(pair[0].group, pair[1].group)]
+    judged = iter(judge([compare(there.group, here.group) for here, there, _ in trained], margin))
+    return tuple(
+        Moved(
+            here=here,
+            elsewhere=there,
+            source=source,
+            compared=None if _same_stages(here.group, there.group) else next(judged),
+            differing=_differing(here.group, there.group),
+        )
+        for here, there, source in pairs
+    )
+
+
+def _are_alike(here: Group, there: Group) -> bool:
+    """Whether two rows are of one name and one value on each axis but the data."""
+    one, other = here.first, there.first
+    return one.variant == other.variant and all(
+        getattr(one, axis) == getattr(other, axis) for axis in AXES
+    )
+
+
+def _same_stages(here: Group, there: Group) -> bool:
+    """Whether both are the same weights: nothing of them was trained on the other set."""
+    tested = [{one.cell.stages["evaluate"] for one in group.results} for group in (here, there)]
+    return tested[0] == tested[1]
+
+
+def _differing(here: Group, there: Group) -> tuple[str, ...]:
+    """Name the parameters in which two rows differ besides their data and what follows from it."""
+    one, other = here.first.params, there.first.params
+    names = sorted(one.keys() | other.keys())
+    return tuple(
+        name
+        for name in names
+        if not name.startswith("data.") and name not in FOLLOWS and _unequal(one, other, name)
+    )
+
+
+def _unequal(one: Mapping[str, Json], other: Mapping[str, Json], name: str) -> bool:
+    return bool(one.get(name) != other.get(name))

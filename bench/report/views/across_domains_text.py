@@ -1,0 +1,120 @@
+"""What a report says of training here or elsewhere: a table a test set, and sentences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench.report import words
+from bench.report.comparison import Row
+from bench.report.evidence.looks import judged
+from bench.report.tables import Table, comparison_columns, interval_columns
+from bench.report.views.across_domains import Domains, Moved
+
+SAME = "same weights"  # nothing of the row was trained on the other set
+HEADER = ("variant", "labels", "trained on", "elsewhere %", "here %", "elsewhere minus here")
+VERDICTS = ("better", "equivalent", "worse", "undecided")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainsSection:
+    """One setting's part: its title, what holds, the table, and in what more rows differ."""
+
+    title: str
+    sentences: Sequence[str]
+    table: Table
+    notes: Sequence[str]
+
+
+def domains_section(found: Domains) -> DomainsSection:
+    """Return what is said of one test set, ways and shots."""
+    return DomainsSection(
+        title=found.block.title,
+        sentences=sentences(found),
+        table=domains_table(found),
+        notes=list(dict.fromkeys(_note(one) for one in found.rows if one.differing)),
+    )
+
+
+def domains_table(found: Domains) -> Table:
+    """Accuracy trained elsewhere and here, on the same episodes, and their paired difference."""
+    rows = [
+        [
+            f"{one.here.group.variant} (!)" if one.marked else one.here.group.variant,
+            one.here.group.first.labels,
+            one.source,
+            _accuracy(one.elsewhere),
+            _accuracy(one.here),
+            *_compared(one),
+        ]
+        for one in found.rows
+    ]
+    return Table(
+        name=f"across-domains-{found.block.slug}",
+        header=[*HEADER, "p", "verdict"],
+        rows=rows,
+        frame=pd.DataFrame([_numbers(one) for one in found.rows]),
+        right=(3, 4, 5, 6),
+    )
+
+
+def sentences(found: Domains) -> list[str]:
+    """Say for each other set which rows lose or gain by being trained on it, one a verdict."""
+    here = words.escape(found.block.data)
+    said = []
+    for source in found.sources:
+        own = [one for one in found.rows if one.source == source and one.compared]
+        for verdict in VERDICTS:
+            names = [_named(one) for one in own if one.compared and one.compared.verdict == verdict]
+            if names:
+                be = "is" if len(names) == 1 else "are"
+                how = "undecided between" if verdict == "undecided" else f"**{verdict}** trained on"
+                other = "and" if verdict == "undecided" else _than(verdict)
+                told = f"{how} {words.escape(source)} {other} {here}"
+                said.append(f"{words.listing(names)} {be} {told}.")
+    return said
+
+
+def _than(verdict: str) -> str:
+    return "and on" if verdict == "equivalent" else "than on"
+
+
+def _named(one: Moved) -> str:
+    assert one.compared is not None
+    assert one.compared.difference is not None
+    looked_at = one.compared.looked_at.partition(":")[0]
+    said = [words.points(one.compared.difference), *([looked_at] if looked_at else [])]
+    return f"{words.escape(one.here.group.variant)} ({', '.join(said)})"
+
+
+def _note(one: Moved) -> str:
+    name, source = words.escape(one.here.group.variant), words.escape(one.source)
+    return f"{name}, trained on {source}, also has other values of {', '.join(one.differing)}"
+
+
+def _accuracy(row: Row) -> str:
+    return words.percent(row.accuracy) if row.accuracy else row.group.trouble
+
+
+def _compared(one: Moved) -> tuple[str, str, str]:
+    """Return the difference, its p-value in the family, and the verdict."""
+    if one.compared is None:
+        return words.NONE, words.NONE, SAME
+    if one.compared.difference is None:
+        return words.NONE, words.NONE, one.compared.trouble
+    verdict = judged(one.compared.verdict, one.compared.looked_at) or words.NONE
+    return words.points(one.compared.difference), words.p_value(one.compared.p_holm), verdict
+
+
+def _numbers(one: Moved) -> dict[str, object]:
+    return {
+        "variant": one.here.group.variant,
+        "labels": one.here.group.first.labels,
+        "trained_on": one.source,
+        "same_weights": one.compared is None,
+        **interval_columns("elsewhere", one.elsewhere.accuracy),
+        **interval_columns("here", one.here.accuracy),
+        **comparison_columns("minus", one.compared),
+        "marks": "; ".join(dict.fromkeys((*one.elsewhere.marks, *one.here.marks))),
+        "differing": "; ".join(one.differing),
+    }
