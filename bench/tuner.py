@@ -57,18 +57,35 @@ def tune(
     kept = record_path(suite.name, store.root.parent)
     with journal(kept.with_suffix(".journal")) as studies:
         tuned = [one for one in variants if spaces(one, suite.tune)]
-        rows = [_Row(one, suite, store, studies, retry=retry) for one in tuned]
+        rows = _rows(tuned, suite, store, studies, retry=retry)
         driver = _Driver(suite, Walk(store, executor, listeners, retry=retry), listeners)
-        driver.drive(rows)
+        driver.drive(list({id(row): row for row in rows}.values()))
         tally = driver.walk.tally
         if tally.interrupted:
             return Tuning(record=None, tally=tally, plan=driver.plan)
         shares = [row.fractions for row in rows]
-        record = record_of(suite, variants, [row.to_json() for row in rows], shares) | arguments(
-            suite.tune
-        )
+        found = [row.to_json(one) for row, one in zip(rows, tuned, strict=True)]
+        record = record_of(suite, variants, found, shares) | arguments(suite.tune)
         write_atomic(kept, json.dumps(record, indent=1).encode())
     return Tuning(record=record, tally=tally, plan=driver.plan)
+
+
+def _rows(
+    tuned: Sequence[Variant], suite: Suite, store: Store, studies: Journal, *, retry: bool
+) -> list["_Row"]:
+    """Return what tunes each row: one for those that are trained, and so tried, alike.
+
+    Such differ in the set that they are tested on, which no trial sees.
+    """
+    assert suite.tune is not None
+    found: dict[tuple[str, int], _Row] = {}
+    rows = []
+    for one in tuned:
+        place = (kept_as(one, suite), one.trials or suite.tune.trials)
+        if place not in found:
+            found[place] = _Row(one, suite, store, studies, retry=retry)
+        rows.append(found[place])
+    return rows
 
 
 @dataclass(kw_only=True)
@@ -231,9 +248,8 @@ class _Row:
         seconds = self._seconds(stages_of(self._rungs_of(ended)))
         self._study.end(replace(ended, seconds=seconds))
 
-    def to_json(self) -> dict[str, Json]:
-        """Return what a record holds of the row."""
-        variant = self._variant
+    def to_json(self, variant: Variant) -> dict[str, Json]:
+        """Return what a record holds of a row that is tuned by this."""
         finished = [one for one in self._study.ended if one.state == "finished"]
         best = max(finished, key=lambda one: (one.scores[-1], -one.number), default=None)
         return {

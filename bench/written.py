@@ -83,7 +83,10 @@ def _fields(variant: Variant, tuned: Container[str]) -> dict[str, Json]:
     """Return a row as ``variants`` has it, its budget as it was scaled."""
     fields: dict[str, Json] = {"label": _label(variant.label, tuned)}
     for axis in AXES:
-        if axis in variant.given:
+        if axis == "data" and variant.elsewhere:
+            sets = {"train": variant.trained, **variant.elsewhere}
+            fields[axis] = {role: {"name": o.name, **o.given} for role, o in sets.items()}
+        elif axis in variant.given:
             params = dict(variant.given[axis])
             named = axis != "auxiliary" and "checkpoint" not in params
             fields[axis] = {"name": variant.names[axis], **params} if named else params

@@ -23,7 +23,7 @@ FORM = 1  # raised when a key is renamed or means something else; new keys may c
 SETTINGS = (
     *("file", "source_sha256", "margin", "baseline", "seeds", "shots", "ways", "episodes"),
     *("queries", "test_steps", "readouts", "data", "classes", "budget_scale", "held_out", "rates"),
-    "rate_tasks",
+    *("rate_tasks", "roles"),
 )
 AXES = ("encoder", "pretext", "init", "tasks", "auxiliary", "meta")
 

@@ -1,4 +1,4 @@
-"""The figures of training here or elsewhere: a row's accuracies on one test set, joined by a bar."""
+"""The figures of training here or elsewhere: a row's accuracies on one test set, joined."""
 
 from collections.abc import Mapping, Sequence
 

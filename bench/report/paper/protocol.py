@@ -32,7 +32,7 @@ def protocol(results: Results) -> str:
         f"seed{'s' * (len(seeds) != 1)} ({words.ranges(seeds)}) and tested on "
         f"{settings['episodes']} {kind} ({_ways(results)}; {settings['queries']} queries a class; "
         f"{_steps(results)}) drawn from the test "
-        f"classes of {words.listing(list(settings['data']))}; {_same(results, kind)}"
+        f"classes of {words.listing(_tested(results))}; {_same(results, kind)}"
         f"{_networks(results)}{_norms(results)}{_budgets(results)}"
         f"{speed_text.method(results.plan)}"
     )
@@ -69,7 +69,27 @@ def _data(results: Results) -> str:
         split = f"{words.listing(numbers)} classes, " if numbers else ""
         said.append(f"{name} ({split}sha256 {str(digest)[:12]})")
     each = "Each class is of the training, the validation or the test split."
-    return f"Data: {words.listing(said)}. {each}"
+    return f"Data: {words.listing(said)}. {each}{_roles(results)}"
+
+
+def _tested(results: Results) -> list[str]:
+    """Name each set that rows were tested on once."""
+    roles = results.plan.settings.get("roles", {})
+    if not roles:
+        return list(results.plan.settings["data"])
+    data = dict.fromkeys(one.cell.data for one in results.cells)
+    return list(dict.fromkeys(roles.get(one, {}).get("test", one) for one in data))
+
+
+def _roles(results: Results) -> str:
+    """Say on which splits of which sets rows were trained and tested, where sets are several."""
+    said = [
+        f" Under {words.escape(data)}, pre-training saw the training split of {of['pretrain']}, "
+        f"meta-training that of {of['train']}, and weights were chosen on the validation split "
+        f"of the set they were trained on; the test split is that of {of['test']}."
+        for data, of in results.plan.settings.get("roles", {}).items()
+    ]
+    return "".join(said)
 
 
 def _ways(results: Results) -> str:

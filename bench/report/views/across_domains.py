@@ -94,9 +94,7 @@ def across_domains(blocks: Sequence[Block], plan: Plan) -> tuple[Domains, ...]:
     return tuple(found)
 
 
-def _rows(
-    block: Block, others: Sequence[tuple[str, Block]], margin: float
-) -> tuple[Moved, ...]:
+def _rows(block: Block, others: Sequence[tuple[str, Block]], margin: float) -> tuple[Moved, ...]:
     """Pair the rows of a block with those of others, and judge what is compared as one family."""
     pairs = [
         (here, there, source)

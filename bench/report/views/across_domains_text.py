@@ -13,7 +13,12 @@ from bench.report.views.across_domains import Domains, Moved
 
 SAME = "same weights"  # nothing of the row was trained on the other set
 HEADER = ("variant", "labels", "trained on", "elsewhere %", "here %", "elsewhere minus here")
-VERDICTS = ("better", "equivalent", "worse", "undecided")
+PHRASES = {  # by verdict
+    "better": "**better** trained on {there} than on {here}",
+    "equivalent": "**equivalent** trained on {there} and on {here}",
+    "worse": "**worse** trained on {there} than on {here}",
+    "undecided": "undecided, trained on {there} minus trained on {here}",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +69,24 @@ def sentences(found: Domains) -> list[str]:
     said = []
     for source in found.sources:
         own = [one for one in found.rows if one.source == source and one.compared]
-        for verdict in VERDICTS:
+        for verdict in PHRASES:
             names = [_named(one) for one in own if one.compared and one.compared.verdict == verdict]
             if names:
                 be = "is" if len(names) == 1 else "are"
-                how = "undecided between" if verdict == "undecided" else f"**{verdict}** trained on"
-                other = "and" if verdict == "undecided" else _than(verdict)
-                told = f"{how} {words.escape(source)} {other} {here}"
+                told = PHRASES[verdict].format(there=words.escape(source), here=here)
                 said.append(f"{words.listing(names)} {be} {told}.")
     return said
 
 
-def _than(verdict: str) -> str:
-    return "and on" if verdict == "equivalent" else "than on"
+def answer(found: Sequence[Domains]) -> list[str]:
+    """Say what is decided of training on another set, for the beginning of a report."""
+    said = []
+    for one in found:
+        decided = [each for each in sentences(one) if "undecided" not in each]
+        sources = words.listing([words.escape(source) for source in one.sources])
+        nothing = f"of no row is it decided what training on {sources} does instead."
+        said += [f"{one.block.title}: {each}" for each in decided or [nothing]]
+    return said
 
 
 def _named(one: Moved) -> str:

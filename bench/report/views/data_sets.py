@@ -1,7 +1,8 @@
 """Across data sets: what holds on more than one, with data sets as blocks.
 
-A block is a test set, which counts once: sets that were trained on themselves are looked at
-together, and those that were trained on one and the same other set. Shots of one model are not independent, so they are no blocks: each number of ways and shots is
+A block is a test set, which counts once: rows that were trained on the set of their test are
+looked at together, and so are those that were trained on one and the same other set.
+Shots of one model are not independent, so they are no blocks: each number of ways and shots is
 looked at by itself. A row that lacks a data set, or is incomplete on one, has no mean.
 
 Shapes: V rows, S seeds, B data sets.
