@@ -57,7 +57,7 @@ class UnlabelledFolder(AbstractData):
             for file in images
         ]
         left = len(files) - len(images)
-        notes = (f"{left} files without an image's ending are left out",) if left else ()
+        notes = (f"files without an image's ending, which are left out: {left}",) if left else ()
         return Examples(arrays={CLASS: np.stack(read)}, splits={"train": (CLASS,)}, notes=notes)
 
     def fingerprint(self, root: Path | None) -> str:

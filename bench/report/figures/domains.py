@@ -1,4 +1,4 @@
-"""The figures of training here or elsewhere: a row's accuracies on one test set, joined."""
+"""The figures of training here or elsewhere: a row's accuracies on one test set, side by side."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,6 @@ from bench.report.figures.style import (
     COLOURS,
     CONTROL,
     MARKERS,
-    QUIET,
     Picture,
     figure_of,
     legend_below,
@@ -24,7 +23,8 @@ from bench.report.figures.style import (
 )
 from bench.report.views.across_domains import Domains
 
-HERE = (CONTROL, "|", "white")  # colour, marker and fill of what was trained on the tested set
+SPREAD = 0.6  # of a line of text, between the first and the last mark of a row
+HERE = (CONTROL, "D", "white")  # colour, marker and fill of what was trained on the tested set
 NOTE = "crossed 95 % intervals; dotted: random-init floor"
 Looks = Mapping[str, tuple[str, str, str]]
 
@@ -55,7 +55,7 @@ def _draw(found: Sequence[Domains]) -> Figure:
     lines = Lines(names=tuple(from_best(means, len(found))), headings={})
     looks = _looks(found)
     handles = [
-        Line2D([], [], color=c, marker=m, markerfacecolor=f, markersize=7, linewidth=0)
+        Line2D([], [], color=c, marker=m, markerfacecolor=f, markersize=5, linewidth=0)
         for c, m, f in looks.values()
     ]
     note = NOTE + one_model([one.block for one in found])
@@ -83,15 +83,15 @@ def _named(source: str) -> str:
 
 
 def _panel(axis: Axes, found: Domains, place: Mapping[str, float], looks: Looks) -> None:
-    """Draw each row trained here and elsewhere, and a bar from the one to the other."""
+    """Draw each row trained here and elsewhere, below each other on its line."""
     floor_lines(axis, found.block)
+    order = list(looks)
+    offset = {name: SPREAD * (number / (len(order) - 1) - 0.5) for number, name in enumerate(order)}
+    here = _named(found.block.data)
     for one in found.rows:
-        y, here, there = place[one.here.group.variant], one.here.accuracy, one.elsewhere.accuracy
-        if here and there:
-            ends = (100 * here.mean, 100 * there.mean)
-            axis.plot(ends, (y, y), color=QUIET, linewidth=1, zorder=2)
-        _point(axis, y, one.elsewhere, looks[_named(one.source)])
-        _point(axis, y, one.here, looks[_named(found.block.data)])
+        y, there = place[one.here.group.variant], _named(one.source)
+        _point(axis, y + offset[here], one.here, looks[here])
+        _point(axis, y + offset[there], one.elsewhere, looks[there])
 
 
 def _point(axis: Axes, y: float, row: Row, look: tuple[str, str, str]) -> None:
@@ -106,7 +106,7 @@ def _point(axis: Axes, y: float, row: Row, look: tuple[str, str, str]) -> None:
         color=colour,
         marker=marker,
         markerfacecolor=fill,
-        markersize=11 if marker == "|" else 5.5,
+        markersize=5,
         linewidth=1.2,
         zorder=3,
     )
