@@ -21,6 +21,7 @@ PICTURES = "conformance-pictures"  # below the root folder of data sets
 NEEDED: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
     "data/ucr": {"set": "FiftyWords"},
+    "data/unlabelled_folder": {"path": PICTURES, "size": 16},
     "tasks/clusters": {"pretext": "none"},
     "pretext/mixture": {"members": ["rotation", "position"], "weights": [0.3, 1.0]},
     "tasks/pretext": {"family": ["rotation", "jigsaw"]},

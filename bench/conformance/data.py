@@ -75,8 +75,16 @@ def known_duplicates_are_examples(subject: Subject) -> None:
 
 
 def a_task_can_be_drawn(subject: Subject) -> None:
-    """Train and test have two classes or more, of two examples or more: a task needs as many."""
+    """Train and test have two classes or more, of two examples or more: a task needs as many.
+
+    A set without classes has two examples or more.
+    """
     dataset = _opened(subject)
+    assert isinstance(subject.plugin, AbstractData)
+    if subject.plugin.unlabelled:
+        count = len(dataset.examples)
+        require(count > 1, f"it has {count} examples", "Pre-training needs two or more.")
+        return
     counts = {split: dataset.part(split).counts for split in ("train", "test")}
     poor = [split for split, each in counts.items() if len(each) < 2 or min(each) < 2]
     require(

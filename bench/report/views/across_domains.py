@@ -27,7 +27,7 @@ class Roles:
 
     @property
     def source(self) -> str:
-        """Name what was trained on: ``omniglot``, or ``photos then omniglot``."""
+        """Name what was trained on: ``omniglot``, or ``others then omniglot``."""
         first = f"{self.pretrain} then " if self.pretrain != self.train else ""
         return f"{first}{self.train}"
 
