@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.catalogue import resolved
+from bench.catalogue import build, resolved
 from bench.cell import Json
 from bench.choice import Choice
 from bench.errors import UserError
@@ -12,14 +12,6 @@ from bench.errors import UserError
 if TYPE_CHECKING:
     from bench.contract import AbstractData
     from bench.dataset import Facts
-
-SAME_FORM = {  # what to do where sets hold examples of different forms, by their modality
-    "image": "Take images of one size and one number of channels: image_folder has size and grey, "
-    "fashion_mnist size and channels.",
-    "text": "A set of text has a vocabulary of its own: write all of it to one text_csv, whose "
-    "column of splits says what is trained and what is tested on.",
-    "series": "Take series of one length and one number of channels.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,5 +64,14 @@ def refuse_other_form(trained: Domain, other: Domain, where: str) -> None:
         return
     found = f"{trained.title} holds {own}, but {other.title} {form}"
     found += ", of another vocabulary" if str(form) == str(own) else ""
-    works = SAME_FORM.get(own.modality) if form.modality == own.modality else None
-    raise UserError(where, found, works or "Take sets of one kind of data.")
+    works = _advice(own.modality) if form.modality == own.modality else "Take one kind of data."
+    raise UserError(where, found, works)
+
+
+def _advice(modality: str) -> str:
+    """Return what to do where examples of two sets differ, as their modality says it."""
+    from bench.contract import AbstractModality
+
+    kind = build("modality", modality, {}, f"modality/{modality}")
+    assert isinstance(kind, AbstractModality)
+    return kind.unlike

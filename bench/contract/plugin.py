@@ -118,6 +118,8 @@ class AbstractModality(AbstractPlugin):
     """
 
     stored: ClassVar[Literal["uint8", "float32", "int32"]]  # the type of stored examples
+    unlike: ClassVar[str] = "Take sets whose examples are of one form."
+    """What to do where a row's sets, to train and to be tested on, hold examples of two forms."""
     forms: ClassVar[tuple[Form, ...]]
     """What plug-ins are tried on by the conformance suite: the first that they do not decline."""
 

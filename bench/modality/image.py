@@ -24,6 +24,10 @@ class Image(AbstractModality):
 
     reference: ClassVar[str] = "doi:10.1109/ICIP.2000.899541"
     stored: ClassVar[Literal["uint8", "float32", "int32"]] = "uint8"
+    unlike: ClassVar[str] = (
+        "Take images of one size and one number of channels: image_folder has size and grey, "
+        "fashion_mnist size and channels."
+    )
     forms: ClassVar[tuple[Form, ...]] = tuple(
         Form(shape=shape, modality="image")
         for shape in ((3, 20, 20), (1, 20, 20), (3, 32, 32), (1, 28, 28), (3, 84, 84))

@@ -32,6 +32,7 @@ class Series(AbstractModality):
 
     reference: ClassVar[str] = "doi:10.1145/882082.882086"
     stored: ClassVar[Literal["uint8", "float32", "int32"]] = "float32"
+    unlike: ClassVar[str] = "Take series of one length and one number of channels."
     forms: ClassVar[tuple[Form, ...]] = tuple(
         Form(shape=shape, modality="series") for shape in ((1, 40), (2, 40), (1, 64), (1, 128))
     )

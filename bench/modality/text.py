@@ -31,6 +31,10 @@ class Text(AbstractModality):
 
     reference: ClassVar[str] = "doi:10.1145/361219.361220"
     stored: ClassVar[Literal["uint8", "float32", "int32"]] = "int32"
+    unlike: ClassVar[str] = (
+        "A set of text has a vocabulary of its own: write all of it to one text_csv, whose column "
+        "of splits says what is trained and what is tested on."
+    )
     forms: ClassVar[tuple[Form, ...]] = tuple(
         Form(shape=(length,), modality="text", vocabulary=WORDS) for length in (12, 24)
     )
