@@ -25,7 +25,9 @@ from bench.stages.audit_data import audit_data
 from bench.stages.place import Place
 from bench.store import Store
 from bench.suite import read_suite
+from bench.tune import journal
 from bench.tuned import study_of
+from bench.tuner import _rows
 from tests.test_audits import Toy
 
 HEAD = "name: small\nshots: 1\nseeds: 1\n"
@@ -178,6 +180,22 @@ def test_trials_see_the_set_that_is_trained_on(
 
     studies = {one.data: study_of(one, suite) for one in rows}
     assert studies["omniglot"] == studies["omniglot to glyphs"] != studies["glyphs"]
+
+
+def test_what_is_tried_alike_is_tried_once(tmp_path: Path) -> None:
+    """One search serves the rows that differ in the tested set; each has it in the record."""
+    text = "tune: {trials: 2}\ngrid:\n  data: [omniglot, {train: omniglot, test: glyphs}, glyphs]\n"
+    (tmp_path / "tuned.yaml").write_text(HEAD + text + "  meta: [protonet]\n")
+    suite = read_suite(tmp_path / "tuned.yaml")
+    tuned = [one for one in rows_of(suite, facts_of).variants if one.phases]
+
+    with journal(tmp_path / "tuned.journal") as studies:
+        found = _rows(tuned, suite, Store(tmp_path), studies, retry=False)
+        records = [one.to_json(row) for one, row in zip(found, tuned, strict=True)]
+
+    assert found[0] is found[1] is not found[2]
+    assert [one["data"] for one in records] == ["omniglot", "omniglot to glyphs", "glyphs"]
+    assert records[0]["study"] == records[1]["study"] != records[2]["study"]
 
 
 def test_a_pattern_of_data_is_of_all_its_roles(plan_of: Callable[[str], Plan]) -> None:
