@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench.contract import AbstractData
 from bench.data import cifar10, fashion_mnist
@@ -208,5 +209,28 @@ def test_a_real_set_is_the_pinned_one(case: Case, real_data: Path) -> None:
     if not (real_data / case.folder).is_dir():
         pytest.skip(f"{case.folder} is not in BENCH_DATA")
     known = facts(open_dataset(case.cls(), case.name, real_data))
-    assert known.digest == case.cls.digest is not None
+    assert known.digest == case.cls().digest is not None
     assert set().union(*known.counts.values()) == {case.examples}
+
+
+@pytest.mark.usefixtures("without_sums")
+def test_clothing_takes_the_form_of_another_set(tmp_path: Path) -> None:
+    """Scaled by Pillow's bilinear filter and repeated; as published only where neither is asked."""
+    images = write_fashion(tmp_path)
+    source = FashionMnist(size=32, channels=3)
+
+    read = source.read(tmp_path).arrays
+    plain = FashionMnist().read(tmp_path).arrays
+
+    name = FASHION_CLASSES[LABELS[0]]
+    scaled = Image.fromarray(images[0, 0]).resize((32, 32), Image.Resampling.BILINEAR)
+    assert read[name].shape[1:] == (3, 32, 32)
+    assert all(np.array_equal(channel, np.asarray(scaled)) for channel in read[name][0])
+    assert np.array_equal(plain[name][0], images[0])
+
+
+def test_the_digest_of_clothing_is_known_as_published_alone() -> None:
+    """In another form it is another set, whose digest nobody has pinned."""
+    assert FashionMnist(size=28, channels=1).digest == FashionMnist().digest is not None
+    assert FashionMnist(size=32).digest is None
+    assert FashionMnist(channels=3).digest is None

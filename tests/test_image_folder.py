@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.catalogue import resolved
 from bench.data.image_folder import ImageFolder
 from bench.dataset import facts, open_dataset
 from bench.errors import UserError
@@ -161,3 +162,14 @@ def test_mistakes_are_named(photos: Path, tmp_path: Path) -> None:
     (photos / "kind2" / "deep.png").unlink()
     (photos / "none").mkdir()
     assert "none: a class with no image" in refusal(ImageFolder(path=str(photos)))
+
+
+def test_what_it_is_called_is_a_name_alone(photos: Path) -> None:
+    """Reports call it so; the set, and the cache of one without a name, are what they were."""
+    plain, named = (ImageFolder(path=str(photos), size=8, called=one) for one in (None, "flowers"))
+
+    sets = [open_dataset(one, "image_folder", None) for one in (plain, named)]
+
+    assert (plain.title, named.title) == (None, "flowers")
+    assert sets[0].digest == sets[1].digest
+    assert "called" not in resolved("data", "image_folder", plain)["params"]

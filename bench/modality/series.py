@@ -32,7 +32,9 @@ class Series(AbstractModality):
 
     reference: ClassVar[str] = "doi:10.1145/882082.882086"
     stored: ClassVar[Literal["uint8", "float32", "int32"]] = "float32"
-    unlike: ClassVar[str] = "Take series of one length and one number of channels."
+    unlike: ClassVar[str] = (
+        "Take series of one length and one number of channels: ucr has a length to resample to."
+    )
     forms: ClassVar[tuple[Form, ...]] = tuple(
         Form(shape=shape, modality="series") for shape in ((1, 40), (2, 40), (1, 64), (1, 128))
     )
