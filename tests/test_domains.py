@@ -382,8 +382,10 @@ def test_names_in_common_are_noted(audited: Callable[..., Json]) -> None:
 
     here = ("Old_Greek/a", "Old_Greek/b", "Korean/a", "Dog", "unseen", "unseen too")
     there = ("GREEK ALPHA", "CAT", "x", "y", "dog", "GREEK BETA")
+    numbered = ("01", "02", "03", "04", "05", "06"), ("07", "08", "09", "10", "02", "03")
 
     assert audited(nothing)["groups"] == []
+    assert audited(nothing, *numbered)["groups"] == []
     assert audited(nothing, here=here, there=there)["groups"] == [
         {"group": "Old_Greek", "classes": {"train": 2, "test": 1}},
         {"group": "dog", "classes": {"val": 1, "test": 1}},

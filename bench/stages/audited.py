@@ -79,7 +79,8 @@ class Audited:
         for name, at in zip(self.classes, self.class_split, strict=True):
             group, slash, _ = name.partition("/")
             first = next(iter(_words(name)), "")
-            for told in {group if slash else words.get(first, ""), "" if slash else name.lower()}:
+            alone = "" if slash or not first else name.lower()  # a number is no name
+            for told in {group if slash else words.get(first, ""), alone}:
                 counts = found.setdefault(told, {})
                 counts[self.splits[at]] = counts.get(self.splits[at], 0) + 1
                 sets.setdefault(told, set()).add(self.sets[at])
