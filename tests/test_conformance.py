@@ -18,16 +18,18 @@ from bench.dataset import Dataset
 from bench.errors import UserError
 
 PICTURES = "conformance-pictures"  # below the root folder of data sets
+SENTENCES = "conformance-sentences.csv"
 NEEDED: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
     "data/ucr": {"set": "FiftyWords"},
     "data/unlabelled_folder": {"path": PICTURES, "size": 16},
+    "data/text_csv": {"path": SENTENCES},
     "tasks/clusters": {"pretext": "none"},
     "pretext/mixture": {"members": ["rotation", "position"], "weights": [0.3, 1.0]},
     "tasks/pretext": {"family": ["rotation", "jigsaw"]},
     "pretext/best_of": {"candidates": ["rotation", "position"]},
 }
-FETCHED = ("cifar10", "cifar_fs", "fashion_mnist", "omniglot", "ucr")  # where fetched
+FETCHED = ("cifar10", "cifar_fs", "fashion_mnist", "omniglot", "ucr", "clinc150")  # where fetched
 MIXTURE: Json = {"name": "mixture", "members": ["rotation", "simclr"]}
 MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what a method does
     ("meta", "maml", {"order": 1}),
@@ -51,6 +53,8 @@ MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what 
     ("tasks", "clusters", {"pretext": {"name": "rotation", "batch_size": 8}, "partitions": 3}),
     ("tasks", "instances", {"augment_support": True, "shots": 2}),
     ("tasks", "pretext", {"family": ["position", {"name": "rotation", "angles": 8}, "erased"]}),
+    ("augment", "word_dropout", {"delete": 0.9, "hide": 0.9}),
+    ("pretext", "masked_word", {"ratio": 0.95}),
 ]
 
 
@@ -78,13 +82,15 @@ def cases() -> Iterator[object]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory, glyphs: Dataset) -> Path:
-    """Return a root folder of data sets with twelve classes of three pictures."""
+    """Return a root folder of data sets with twelve classes of three pictures and of three sentences."""
     root = tmp_path_factory.mktemp("data")
     for number in range(36):
         folder = root / PICTURES / f"class {number // 3}"
         folder.mkdir(parents=True, exist_ok=True)
         pixels = np.full((16, 16, 3), 7 * number, np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
+    rows = [f"word{n % 7} of number {n},class {n // 3}" for n in range(36)]
+    (root / SENTENCES).write_text("\n".join(["text,label", *rows]))
     return root
 
 

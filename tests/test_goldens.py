@@ -45,6 +45,13 @@ SERIES = {
     "data": f"{{name: ucr, set: {WAVES}, least: 5}}",
     "encoder": "{name: tcn, width: 4, blocks: 2, kernel: 3}",
 }
+SENTENCES = "golden-sentences.csv"
+TEXT = {
+    "data": f"{{name: text_csv, path: {SENTENCES}}}",
+    "encoder": "{name: transformer, width: 8, heads: 2}",
+}
+# What examples are, the axes of a suite of such, and a pretext to train an encoder on.
+KINDS_OF_DATA = {"series": (SERIES, "next_step"), "text": (TEXT, "masked_word")}
 HEAD = "name: golden\nshots: 1\nseeds: 1\nways: 3\nevaluate: {episodes: 5, queries: 2}\n"
 HEAD += f"budget: {{pretrain_steps: {STEPS}, metatrain_steps: {STEPS}}}\n"
 TASKS = "ways: 3, shots: 2, queries: 2"
@@ -59,7 +66,9 @@ LEARNED: dict[str, Json] = {
 PARAMS: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
     "data/ucr": {"set": "FiftyWords"},
+    "data/text_csv": {"path": SENTENCES},
     "encoder/tcn": {"width": 4, "blocks": 2, "kernel": 3},
+    "encoder/transformer": {"width": 8, "heads": 2},
     "pretext/mixture": LEARNED,
     "pretext/best_of": {"candidates": [MIXTURE], "draws": STEPS, "episodes": 2},  # a loss for each
     "meta/finetune": {"steps": 3},
@@ -97,17 +106,16 @@ def suite_of(what: str) -> str:
         "tasks": f"{{name: labels, {TASKS}}}",
         "meta": "protonet",
     }
-    series = load_class(kind, name).modalities == ("series",)
-    axes |= SERIES if series or what == "data/ucr" else {}
-    if kind == "augment" and series:
+    other, suits = KINDS_OF_DATA.get(_kind_of_data(kind, name), ({}, "rotation"))
+    axes |= other
+    if kind == "augment" and other:
         axes |= {"pretext": "{name: simclr, batch_size: 8}", "meta": "none"}
     elif kind == "augment":
         pictures = json.dumps({"name": "image_folder", **PARAMS["data/image_folder"]})
         axes |= {"pretext": "{name: simclr, batch_size: 8}", "meta": "none", "augment": "affine"}
         axes["data"] = pictures  # in colour, for those that change colours
     elif kind == "encoder":
-        pretext = "next_step" if series else "rotation"
-        axes |= {"pretext": f"{{name: {pretext}, batch_size: 2}}", "meta": "none", kind: own}
+        axes |= {"pretext": f"{{name: {suits}, batch_size: 2}}", "meta": "none", kind: own}
     elif kind in ("pretext", "init"):
         axes |= {"meta": "none", kind: own}
     elif kind == "tasks":
@@ -120,6 +128,14 @@ def suite_of(what: str) -> str:
     elif what == "pretext/colorize":
         axes["data"] = f"{{name: image_folder, path: {COLOURS}, size: 16}}"
     return HEAD + "".join(f"{axis}: {value}\n" for axis, value in axes.items())
+
+
+def _kind_of_data(kind: str, name: str) -> str:
+    """Return the only kind of data that a plug-in is made for, or that it reads."""
+    made = load_class(kind, name)
+    if issubclass(made, AbstractData):
+        return made.modality
+    return made.modalities[0] if made.modalities and len(made.modalities) == 1 else "image"
 
 
 def trace(what: str, root: Path) -> list[float]:
@@ -206,9 +222,10 @@ def _float64() -> Iterator[None]:
 
 
 def fill(root: Path) -> Path:
-    """Write fifteen classes of five pictures and of five series; link to the real sets."""
+    """Write fifteen classes of five pictures, series and sentences; link to the real sets."""
     _link(Path(os.environ.get("BENCH_DATA") or root / "nothing"), root)
     _write_waves(root / ARCHIVE / WAVES)
+    _write_sentences(root / SENTENCES)
     ramp = np.add.outer(np.arange(16), np.arange(16))
     for number in range(75):
         pixels = (ramp * (number // 5 + 1) + 3 * number) % 256
@@ -241,6 +258,16 @@ def _write_waves(folder: Path) -> None:
         lines.append("\t".join(map(str, [number // 5 + 1, *values])))
     (folder / f"{WAVES}_TRAIN.tsv").write_text("\n".join(lines[::2]))
     (folder / f"{WAVES}_TEST.tsv").write_text("\n".join(lines[1::2]))
+
+
+def _write_sentences(file: Path) -> None:
+    """Write sentences of words of their class among words of all, of different lengths."""
+    rows = ["text,label"]
+    for number in range(75):
+        own = number // 5
+        common = [f"common{(number * step) % 11}" for step in range(2, 6 + number % 4)]
+        rows.append(f"topic{own} {' '.join(common)} about{own},class {own}")
+    file.write_text("\n".join(rows))
 
 
 def path_of(what: str) -> Path:

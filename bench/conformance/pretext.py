@@ -250,7 +250,7 @@ def both_precisions_agree(subject: Subject) -> None:
         return  # it draws from torch's default generator, whose draws depend on the precision
     doubled = replace(
         scene,
-        x=scene.x.double(),
+        x=_double(scene.x),
         state={name: _double(value) for name, value in scene.state.items()},
         trial=replace(
             scene.trial,

@@ -34,8 +34,8 @@ class Clinc150(AbstractData):
 
     The authors split the sentences of each intent in train, val and test; here they are put
     together, and the intents split by the hash of their names, since a few-shot test is of classes
-    that training has not seen. Their sentences of no intent are left out. It is found below the root folder in
-    ``clinc150/data_full.json``.
+    that training has not seen. Their sentences of no intent are left out. It is found below the
+    root folder in ``clinc150/data_full.json``.
 
     Four sentences stand under two intents: "what's your designation", "where did you grow up" and
     "turn up your volume" in two splits, "what is on my to do list" twice in train. They are left.
