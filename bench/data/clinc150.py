@@ -22,10 +22,7 @@ TWICE = (  # what they say is in the docstring of the class
     "334fc69b91e27f4c051d300a73fb396536ad170b72938bb397cb866df17d9aad",
     "e2104affbf48b54479549592ba6f1bdcd9cb9e24c3164d48981a5c153015843f",
 )
-WORKS = (
-    "Fetch data/data_full.json of https://github.com/clinc/oos-eval (CC BY 3.0) and put it at "
-    f"FOLDER/{FOLDER}/{FILE}"
-)
+SITE = "https://github.com/clinc/oos-eval"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +77,7 @@ def _found(root: Path | None) -> Path:
     if root is None or not file.is_file():
         found = f"no file {file}" if root else "no root folder is set"
         where = str(root) if root else "the folder that --data or $BENCH_DATA names"
-        raise UserError("data clinc150", found, WORKS.replace("FOLDER", where, 1) + ".")
+        raise UserError("data clinc150", found, _fetch(f"{where}/{FOLDER}/{FILE}"))
     return file
 
 
@@ -95,11 +92,14 @@ def _read(file: Path) -> tuple[Mapping[str, list[str]], int]:
                 sentences.setdefault(str(intent), []).append(str(sentence))
         outside = sum(len(content[part]) for part in OUTSIDE)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            where, f"it is not the file of the set ({type(error).__name__}: {error})", f"{WORKS}."
-        ) from error
-    sizes = {len(each) for each in sentences.values()}
-    if len(sentences) != INTENTS or sizes != {EACH}:
-        found = f"{len(sentences)} intents of {min(sizes)} to {max(sizes)} sentences"
-        raise UserError(where, found, f"It has {INTENTS} of {EACH}. {WORKS}.")
+        found = f"it is not the file of the set ({type(error).__name__}: {error})"
+        raise UserError(where, found, _fetch(str(file))) from error
+    sizes = sorted({len(each) for each in sentences.values()})
+    if len(sentences) != INTENTS or sizes != [EACH]:
+        found = f"{len(sentences)} intents of {' or '.join(map(str, sizes)) or 'no'} sentences"
+        raise UserError(where, found, f"It has {INTENTS} of {EACH}. {_fetch(str(file))}")
     return dict(sorted(sentences.items())), outside
+
+
+def _fetch(place: str) -> str:
+    return f"Fetch data/data_full.json of {SITE} (CC BY 3.0) and put it at {place}."
