@@ -82,7 +82,7 @@ def cases() -> Iterator[object]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory, glyphs: Dataset) -> Path:
-    """Return a root folder of data sets with twelve classes of three pictures, and as many sentences."""
+    """Return a root folder of data sets with twelve classes of three pictures or sentences."""
     root = tmp_path_factory.mktemp("data")
     for number in range(36):
         folder = root / PICTURES / f"class {number // 3}"
