@@ -38,7 +38,7 @@ def test_a_command_in_the_docs_parses(name: str, block: str) -> None:
     for line in block.splitlines():
         words = shlex.split(line)
         if line == "uv pip install -e .":
-            assert name.startswith("adding_a_method")
+            assert name.startswith("adding_a_m")
         elif words[:1] == ["bench"]:
             end = words.index(">") if ">" in words else None
             assert _parser().parse_args(words[1:end]).call
