@@ -181,6 +181,7 @@ def test_a_whole_number_is_a_number() -> None:
 
 NEEDED: dict[str, dict[str, Json]] = {
     "image_folder": {"path": "somewhere"},
+    "ucr": {"set": "FiftyWords"},
     "mixture": {"members": ["rotation", "simclr"]},
     "pretext": {"family": ["rotation", "jigsaw"]},
     "best_of": {"candidates": ["rotation", "simclr"]},
