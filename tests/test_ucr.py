@@ -125,7 +125,7 @@ def test_what_is_filled_in_is_counted(tmp_path: Path) -> None:
     """A note says how many values of how many series were missing."""
     values_of(tmp_path, [1, NAN, 3, NAN, NAN, 9])
     (note,) = opened(tmp_path).notes
-    assert note.startswith("Made: 6 values in 2 of 8 series are missing and are filled in")
+    assert note.startswith("6 values in 2 of 8 series are missing and are filled in")
 
 
 def test_filled_in_values_do_not_count_for_the_scale(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_small_classes_are_left_out_and_counted(tmp_path: Path) -> None:
     dataset = opened(tmp_path, least=4)
     assert sorted(dataset.classes) == ["1", "2", "3", "4"]
     (note,) = dataset.notes
-    expected = "Made: 2 of 6 classes hold fewer than 4 series and are left out: 5, 6"
+    expected = "2 of 6 classes hold fewer than 4 series and are left out: 5, 6"
     assert note == expected
 
 
@@ -326,4 +326,4 @@ def test_fifty_words_has_thirteen_classes_of_twenty(real_data: Path) -> None:
     assert len(dataset.classes) == 13
     assert min(dataset.counts) >= 20
     (note,) = dataset.notes
-    assert note.startswith("FiftyWords: 37 of 50 classes hold fewer than 20 series")
+    assert note.startswith("37 of 50 classes hold fewer than 20 series")

@@ -161,13 +161,13 @@ class Ucr(AbstractData):
         """Say what was left out and filled in."""
         if small:
             yield (
-                f"{self.set}: {len(small)} of {len(whole)} classes hold fewer than {self.least}"
+                f"{len(small)} of {len(whole)} classes hold fewer than {self.least}"
                 f" series and are left out: {', '.join(sorted(small))}"
             )
         missing = [int(np.isnan(line.values_T).sum()) for line in lines]
         if any(missing):
             yield (
-                f"{self.set}: {sum(missing)} values in {np.count_nonzero(missing)} of {len(lines)}"
+                f"{sum(missing)} values in {np.count_nonzero(missing)} of {len(lines)}"
                 " series are missing and are filled in: linearly, at the ends by the nearest value"
             )
 
