@@ -70,7 +70,12 @@ LEARNED: dict[str, Json] = {"members": ["rotation", "simclr"], "weights": "learn
 SEARCH: dict[str, Json] = {"candidates": ["rotation", "simclr"]}
 REFUSED = [
     ("meta", "mamml", {}, "no meta is named 'mamml'. Did you mean maml or imaml?"),
-    ("tasks", "xyz", {}, "no tasks is named 'xyz'. Known: clusters, instances, labels, pretext."),
+    (
+        "tasks",
+        "xyz",
+        {},
+        "no tasks is named 'xyz'. Known: clusters, instances, labels, masked_words, pretext.",
+    ),
     ("pretext", "mixture", {"members": ["rotation"]}, "Tuple should have at least 2 items"),
     (
         "pretext",
@@ -182,6 +187,8 @@ def test_a_whole_number_is_a_number() -> None:
 NEEDED: dict[str, dict[str, Json]] = {
     "image_folder": {"path": "somewhere"},
     "ucr": {"set": "FiftyWords"},
+    "text_csv": {"path": "somewhere.csv"},
+    "unlabelled_folder": {"path": "somewhere"},
     "mixture": {"members": ["rotation", "simclr"]},
     "pretext": {"family": ["rotation", "jigsaw"]},
     "best_of": {"candidates": ["rotation", "simclr"]},
