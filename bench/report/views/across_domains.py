@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bench.cell import Json
 from bench.plan import Plan
+from bench.report.audit.finding import failed
 from bench.report.comparison import Block, Comparison, Row, compare, judge
 from bench.report.results import Group
 
@@ -59,8 +60,9 @@ class Moved:
 
     @property
     def marked(self) -> bool:
-        """Whether one of the two has marks, or they differ in more than the data."""
-        return bool(self.here.marks or self.elsewhere.marks or self.differing)
+        """Whether an audit of one failed, their marks differ, or more than their data does."""
+        here, elsewhere = self.here.marks, self.elsewhere.marks
+        return bool(self.differing or here != elsewhere or failed((*here, *elsewhere)))
 
 
 @dataclass(frozen=True, kw_only=True)
