@@ -46,12 +46,9 @@ def moved(
         for one in results.cells:
             loss = LOSS.get(one.cell.variant)
             noise = 0.0 if loss is None else rng.normal(loss, 0.01, one.accuracy_TE.shape)
-            tested = one.cell.stages["evaluate"]
-            stages = {**one.cell.stages, "evaluate": f"{tested} {data if loss is not None else ''}"}
+            stages = {role: f"{key} on {data}" for role, key in one.cell.stages.items()}
             own = {**one.cell.params, **(params or {})}
             cell = replace(one.cell, data=data, stages=stages, params=own)
-            if loss is None:
-                cell = replace(cell, stages=one.cell.stages)
             cells.append(replace(one, cell=cell, accuracy_TE=one.accuracy_TE - noise))
     settings = {**results.plan.settings, "roles": {key: dict(one) for key, one in names.items()}}
     return replace(results, plan=replace(results.plan, settings=settings), cells=tuple(cells))

@@ -105,14 +105,14 @@ def _rows(block: Block, others: Sequence[tuple[str, Block]], margin: float) -> t
         for there in other.rows
         if _are_alike(here.group, there.group)
     ]
-    trained = [pair for pair in pairs if not _same_stages(pair[0].group, pair[1].group)]
+    trained = [pair for pair in pairs if not _same_weights(pair[0].group, pair[1].group)]
     judged = iter(judge([compare(there.group, here.group) for here, there, _ in trained], margin))
     return tuple(
         Moved(
             here=here,
             elsewhere=there,
             source=source,
-            compared=None if _same_stages(here.group, there.group) else next(judged),
+            compared=None if _same_weights(here.group, there.group) else next(judged),
             differing=_differing(here.group, there.group),
         )
         for here, there, source in pairs
@@ -127,10 +127,19 @@ def _are_alike(here: Group, there: Group) -> bool:
     )
 
 
-def _same_stages(here: Group, there: Group) -> bool:
-    """Whether both are the same weights: nothing of them was trained on the other set."""
-    tested = [{one.cell.stages["evaluate"] for one in group.results} for group in (here, there)]
-    return tested[0] == tested[1]
+def _same_weights(here: Group, there: Group) -> bool:
+    """Whether nothing of either was trained on the set of the other: all training is shared."""
+    return _trained(here) == _trained(there)
+
+
+def _trained(group: Group) -> set[tuple[int, str, str]]:
+    """Return seed, role and key of all that the rows of a group were trained by."""
+    return {
+        (one.cell.seed, role, key)
+        for one in group.results
+        for role, key in one.cell.stages.items()
+        if role != "evaluate"
+    }
 
 
 def _differing(here: Group, there: Group) -> tuple[str, ...]:
