@@ -32,7 +32,7 @@ from bench.report.evidence.episodes import (
 from bench.store import SUMS, Damaged, Store
 
 T = TypeVar("T")
-REVISION = 9  # raised when a report of the same results reads differently
+REVISION = 10  # raised when a report of the same results reads differently
 EVIDENCE = "evidence.json.gz"
 FILES = (EVIDENCE, EPISODES)
 PLANNED = ("kind", "key", "inputs")  # of a manifest: the plan has them
