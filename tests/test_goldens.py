@@ -64,6 +64,7 @@ LEARNED: dict[str, Json] = {
     "outer_queries": 3,
 }
 PARAMS: dict[str, dict[str, Json]] = {
+    "data/unlabelled_folder": {"path": PICTURES, "size": 16},
     "data/image_folder": {"path": PICTURES, "size": 16},
     "data/ucr": {"set": "FiftyWords"},
     "data/text_csv": {"path": SENTENCES},
@@ -121,6 +122,11 @@ def suite_of(what: str) -> str:
     elif kind == "tasks":
         sizes = {"ways": 3, "shots": 1, "queries": 2}
         axes[kind] = json.dumps({"name": name, **params_of(what), **sizes})
+    elif what == "data/unlabelled_folder":  # which is for pre-training alone
+        size = PARAMS["data/image_folder"] | {"path": COLOURS}
+        train = json.dumps({"name": "image_folder", **size})
+        axes |= {"data": f"{{pretrain: {own}, train: {train}, test: {train}}}", "meta": "none"}
+        axes["pretext"] = "{name: rotation, batch_size: 8}"
     else:
         axes[kind] = own
     if what == "encoder/raw":

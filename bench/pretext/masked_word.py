@@ -38,10 +38,8 @@ class MaskedWord(AbstractPretext):
     views: ClassVar[int] = 1
     batch_size: PositiveInt = 64  # sentences; theirs: 256 of 512 tokens, for a million steps
     rate: PositiveFloat = 1e-3  # Adam, as for every encoder here; theirs: 1e-4 with 12 layers
-    ratio: Annotated[float, Field(gt=0, lt=1)] = (
-        0.4  # share of tokens that is masked; Wettig et al.
-    )
-    # (2023), arXiv:2202.08005: better than BERT's 0.15, with no token exchanged or left as it is
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.4  # share of tokens that is masked; better than
+    # BERT's .15 in arXiv:2202.08005 (Wettig et al. 2023) and on validation intents of CLINC150
     space: ClassVar[Mapping[str, Space]] = {
         "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
         "ratio": Reals(low=0.1, high=0.6),
