@@ -179,7 +179,7 @@ def test_look_alikes_and_groups_are_advice(synthetic: Make) -> None:
     alike = CLEAN | {"perceptual": {"counts": counts, "pairs": []}, "groups": [group]}
     results = audited(synthetic().build(), data=alike)
     said, outcome = line(results, "look-alikes in two splits")
-    assert said.startswith("of one perceptual hash: 31 of test in train")
+    assert said.startswith("of one hash: 31 of test in train")
     assert outcome == "advice"
     told = "classes of Gurmukhi are in train (41 classes) and test (4 classes)"
     assert line(results, "groups in two splits") == (told, "advice")

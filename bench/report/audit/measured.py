@@ -138,7 +138,7 @@ def _look_alikes(audit: Audit, perceptual: Manifest) -> Finding:
         return Finding(check=check, subject=subject, found=reason, outcome="not done")
     counts = perceptual["counts"]
     total = sum(counts.values())
-    found = f"of one perceptual hash: {_counted(counts)}; look at the pictures" if total else "none"
+    found = f"of one hash: {_counted(counts)}; look at the pictures" if total else "none"
     outcome: Outcome = "advice" if total else "passed"
     return Finding(check=check, subject=subject, found=found, outcome=outcome, value=total)
 

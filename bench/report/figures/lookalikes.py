@@ -24,7 +24,7 @@ def lookalike_figures(results: Results) -> list[Picture]:
         pairs = facts.get("perceptual", {}).get("pairs", [])
         if pairs:
             shown = pairs[:PAIRS]
-            alt = f"Look-alikes of two splits of {audit.data}: pairs of one perceptual hash, those "
+            alt = f"Look-alikes of two splits of {audit.data}: pairs of one hash, those "
             alt += "that differ least first; exact duplicates are left out"
             with styled():
                 name = f"lookalikes-{slug(audit.data)}"
@@ -44,7 +44,7 @@ def _draw(pairs: Sequence[Mapping[str, Json]]) -> Figure:
 
 def _pair(axis: Axes, pair: Mapping[str, Json]) -> None:
     """Draw both examples, sharp, under their splits and classes."""
-    axis.imshow(unpacked(base64.b64decode(pair["png"])), interpolation="nearest")
+    axis.imshow(unpacked(base64.b64decode(pair["png"])), interpolation="antialiased")
     axis.set_axis_off()
     both = zip(pair["splits"], pair["classes"], strict=True)
     title = "\n".join(wrapped(f"{split}: {name}", 32) for split, name in both)
