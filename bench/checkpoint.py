@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.cell import Labels, Norm
 from bench.errors import UserError
+from bench.form import vocabulary_digest
 from bench.suite import Choice
 from bench.weights import Weights, keep
 
@@ -21,12 +22,12 @@ def opened(init: Choice, encoder: "AbstractEncoder", facts: "Facts", norm: Norm)
         UserError: it cannot be read, is another file, or holds the weights of another network.
     """
     found = keep(Path(init.params["checkpoint"]), init.params["sha256"], init.where)
-    unfit = _unfit(found, _tensors_of(encoder, facts, norm), norm)
+    unfit = _unfit(found, _tensors_of(encoder, facts, norm), norm) or _unread(found, facts)
     if unfit:
         raise UserError(
             init.where,
             f"{init.params['checkpoint']}: {unfit}",
-            "Name the encoder and the norm that the weights were made with.",
+            "Name the encoder, the norm and the data that the weights were made with.",
         )
     return found
 
@@ -42,6 +43,15 @@ def _unfit(found: Weights, wanted: Mapping[str, Sequence[int]], norm: Norm) -> s
     if norm == "group" and any(name.endswith("running_mean") for name in found.shapes):
         return "it holds running statistics, which an encoder under norm: group has not"
     return None
+
+
+def _unread(found: Weights, facts: "Facts") -> str | None:
+    """Say why the weights read other tokens than those of a set, if they do."""
+    wanted, noted = vocabulary_digest(facts.form), found.note.get("vocabulary")
+    if wanted is None or wanted == noted:
+        return None
+    held = "notes no vocabulary" if noted is None else "is of another vocabulary"
+    return f"it {held}, and ids of tokens would stand for others"
 
 
 def _tensors_of(encoder: "AbstractEncoder", facts: "Facts", norm: Norm) -> dict[str, Sequence[int]]:

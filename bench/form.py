@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bench.cell import Json
+from bench.cell import Json, digest
 
 Shape = tuple[int, ...]  # of one example, without the batch
 FIRST = "image"  # what every set was before there were other kinds
@@ -30,3 +30,8 @@ class Form:
     def __str__(self) -> str:
         """Name it in a sentence: ``image data of shape (3, 32, 32)``."""
         return f"{self.modality} data of shape {self.shape}"
+
+
+def vocabulary_digest(form: Form) -> str | None:
+    """Return what tells a vocabulary from others, or None where examples are made of no tokens."""
+    return digest(list(form.vocabulary)) if form.vocabulary else None

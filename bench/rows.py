@@ -188,7 +188,7 @@ def _refuse_two_sets(variants: Sequence[Variant]) -> None:
                 raise UserError(
                     variant.where,
                     f"a second set is called {one.title} (the other: {where})",
-                    "Write a suite for each, or give one a name: folders have called: ... for it.",
+                    "Write a suite for each, or give one a name: called: ... in its mapping.",
                 )
 
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.numpy import load, save
 
-from bench import weights
+from bench import checkpoint, weights
 from bench.cell import StageSpec
 from bench.cli import main
-from bench.dataset import Dataset, facts
+from bench.dataset import Dataset, Facts, facts
 from bench.errors import UserError
+from bench.form import Form, vocabulary_digest
 from bench.plan import Plan, make_plan
 from bench.stages import metatrain
 from bench.stages.perform import perform
@@ -324,3 +325,14 @@ def test_group_norm_normalises_each_example_alone(
     for kind in ("pretrain", "metatrain"):
         names = load(store.read(kind, specs[kind].key, weights.WEIGHTS))
         assert not [name for name in names if "running" in name]
+
+
+@pytest.mark.parametrize(("noted", "said"), [("a", None), ("b", "another vocabulary"), ("", "no")])
+def test_weights_read_the_tokens_that_they_were_made_with(noted: str, said: str | None) -> None:
+    """An encoder of text is taken from a file only where ids stand for the tokens of the set."""
+    forms = {one: Form(shape=(4,), modality="text", vocabulary=("[PAD]", one)) for one in "ab"}
+    note = {"vocabulary": vocabulary_digest(forms[noted])} if noted else {}
+    known = Facts(form=forms["a"], counts={}, digest="0" * 64)
+    found = weights.Weights(sha256="", shapes={}, note=note)
+    told = checkpoint._unread(found, known)
+    assert told is None if said is None else told is not None and said in told

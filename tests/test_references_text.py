@@ -20,6 +20,7 @@ from bench.pretext.next_word import NextWord, prefix
 from bench.pretext.text_simclr import TextSimclr
 from bench.stages.network import Network
 from bench.tasks.masked_words import MaskedWords
+from bench.tokens import SPECIAL
 
 Floats = np.ndarray
 PAD, UNKNOWN, MASK, START = range(4)
@@ -319,6 +320,20 @@ def test_smlmt_tasks_are_those_of_a_search() -> None:
             assert {w for w in set(words) if number in holders[w]} == {word}
         drawn.add(frozenset(words))
     assert drawn == allowed
+
+
+def test_words_that_overlap_are_passed_over() -> None:
+    """Six words of one sentence each beside ten that always stand together: the six are found."""
+    vocabulary = [*SPECIAL, *(f"own{n}" for n in range(6)), *(f"shared{n}" for n in range(10))]
+    own = [[4 + n, 0, 0] for n in range(6) for _ in range(2)]
+    shared = [[10 + a, 10 + (a + 1) % 10, 10 + (a + 2) % 10] for a in range(10)]
+    source = Lines(torch.tensor(own + shared))
+    source.form = Form(shape=(3,), modality="text", vocabulary=tuple(vocabulary))
+    tasks = MaskedWords(common=0.0)
+    for seed in range(50):
+        task = tasks.sample(source, TaskShape(ways=6, shots=1, queries=1), rng(seed))
+        assert len(task.support_x) == 6
+        assert (task.support_x == MASK).any(1).all()
 
 
 def test_too_few_words_are_told() -> None:

@@ -68,7 +68,7 @@ class Clinc150(AbstractData):
         )
 
     def fingerprint(self, root: Path | None) -> str:
-        """Return the hash of the file's name, size and time."""
+        """Return the hash of the names, sizes and times of what is in its folder."""
         return stamp(_found(root).parent)
 
 

@@ -38,6 +38,12 @@ class TextCsv(AbstractData):
     delimiter: Literal[",", ";", "\t"] = ","
     vocabulary: Vocabulary = 4000  # as for clinc150
     length: Length = 24  # tokens
+    called: str | None = None  # what reports call it, in the place of text_csv
+
+    @property
+    def title(self) -> str | None:
+        """What reports call it: files in one suite need names of their own."""
+        return self.called
 
     def read(self, root: Path | None) -> Examples:
         """Read every row."""

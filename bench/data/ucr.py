@@ -64,11 +64,12 @@ class Ucr(AbstractData):
     normalise: bool = True  # to mean 0 and deviation 1 each (by T - 1), as most sets come already;
     # Crop and some others do not
     length: Annotated[int, Field(ge=8)] | None = None  # steps to resample to, linearly; None: as is
+    called: str | None = None  # what reports call it, in the place of the set's name
 
     @property
     def title(self) -> str:
-        """What the archive calls the set."""
-        return self.set
+        """What reports call it: as the archive does, or as it is ``called``."""
+        return self.called or self.set
 
     def read(self, root: Path | None) -> Examples:
         """Read both halves, fill in and standardise each series, and leave small classes out."""

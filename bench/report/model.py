@@ -5,7 +5,9 @@ from pathlib import Path
 
 from bench import weights
 from bench.cell import Cell, Json
+from bench.dataset import open_known
 from bench.errors import UserError
+from bench.form import vocabulary_digest
 from bench.plan import Plan
 from bench.store import Store, write_atomic
 
@@ -43,6 +45,7 @@ def _note(plan: Plan, store: Store, cell: Cell, kind: str) -> dict[str, Json]:
         "stage": cell.stages[kind],
         "data": plan.settings["data"],
         "encoder": manifest["inputs"]["encoder"],
+        "vocabulary": vocabulary_digest(open_known(manifest["inputs"]["data"]["digest"]).form),
         "norm": manifest["inputs"]["norm"],
         "provenance": manifest["provenance"],
     }

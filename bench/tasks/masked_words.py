@@ -7,8 +7,8 @@ language models, but for a new few words each time: as many tasks as there are s
 
 A word is a whole one: a token that begins a word, that no other continues, with a letter or digit
 in it. It has to stand in K + Q sentences. The most frequent of such words (``common``) are left
-out: what is around "the" could be around anything. Where the sentences of the drawn words overlap
-too much to fill a task, other words are drawn.
+out: what is around "the" could be around anything. Words are drawn one after the other; one whose
+sentences overlap too much with those of the words before it is passed over.
 
 The report lists no share of tasks that guessed wrong, as it does for ``instances`` and
 ``clusters``: ways are words, and no guess of the examples' classes.
@@ -29,7 +29,7 @@ from bench.contract import AbstractSource, AbstractTasks, AtLeastTwo, Form, Task
 from bench.groups import draw_from
 from bench.tokens import MASK, SPECIAL
 
-TRIES = 100  # draws of N words, before sentences are said to overlap too much
+TRIES = 20  # orders of the words, before their sentences are said to overlap too much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,24 +55,25 @@ class MaskedWords(AbstractTasks):
         Raises:
             ValueError: too few words stand in enough sentences.
         """
-        lines = _lines_of(source)
-        words_W = lines.frequent(shape.shots + shape.queries, self.common)
-        for _ in range(TRIES if len(words_W) >= shape.ways else 0):
-            drawn = torch.randperm(len(words_W), generator=rng, device=words_W.device)
-            words_N = words_W[drawn[: shape.ways]]
-            own = lines.own(words_N)
-            if min(map(len, own)) >= shape.shots + shape.queries:
-                members_NM = pad_sequence(own, batch_first=True, padding_value=-1)
-                task = draw_from(members_NM, source, shape, rng)
-                assert task.classes is not None
-                hidden_N = words_N[task.classes]
-                return replace(
-                    task,
-                    support_x=lines.masked(task.support_x, hidden_N[task.support_y]),
-                    query_x=lines.masked(task.query_x, hidden_N[task.query_y]),
-                    classes=None,  # of all words, and what is asked is to tell a task's few
-                )
-        raise ValueError(_too_few(len(words_W), shape, source))
+        lines, least = _lines_of(source), shape.shots + shape.queries
+        words_W = lines.frequent(least, self.common)
+        for _ in range(TRIES):
+            order = torch.randperm(len(words_W), generator=rng, device=words_W.device)
+            words_N = lines.apart(words_W[order], shape.ways, least)
+            if len(words_N) == shape.ways:
+                break
+        else:
+            raise ValueError(_too_few(len(words_W), shape, source))
+        members_NM = pad_sequence(lines.own(words_N), batch_first=True, padding_value=-1)
+        task = draw_from(members_NM, source, shape, rng)
+        assert task.classes is not None
+        hidden_N = words_N[task.classes]
+        return replace(
+            task,
+            support_x=lines.masked(task.support_x, hidden_N[task.support_y]),
+            query_x=lines.masked(task.query_x, hidden_N[task.query_y]),
+            classes=None,  # of all words, and what is asked is to tell a task's few
+        )
 
 
 def _too_few(words: int, shape: TaskShape, source: AbstractSource) -> str:
@@ -102,6 +103,24 @@ class _Lines:
         count_V, word_V = self.count_V.sort(descending=True, stable=True)
         enough = int((count_V >= least).sum())
         return word_V[round(common * enough) : enough]
+
+    def apart(self, drawn_W: Tensor, ways: int, least: int) -> Tensor:
+        """Return the first so many of the drawn words that leave each other enough sentences.
+
+        One after the other is kept, unless it leaves one of those kept, or itself, fewer than
+        ``least`` of its own.
+        """
+        kept = drawn_W[:ways]
+        if len(kept) < ways or min(map(len, self.own(kept))) >= least:
+            return kept  # as one after the other would have it: what is own only shrinks
+        kept = drawn_W[:0]
+        for place in range(len(drawn_W)):
+            more = torch.cat([kept, drawn_W[place : place + 1]])
+            if min(map(len, self.own(more))) >= least:
+                kept = more
+            if len(kept) == ways:
+                break
+        return kept
 
     def own(self, words_N: Tensor) -> list[Tensor]:
         """Return the sentences of each word that hold none of the others."""
