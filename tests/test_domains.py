@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from bench.audits import audit_of_data
+from bench.cell import ROLES as TRAINED
 from bench.cell import Cell, Json
 from bench.cli import main
 from bench.contract import AbstractData
@@ -20,6 +21,7 @@ from bench.dataset import Dataset, Facts, facts, open_dataset
 from bench.errors import UserError
 from bench.form import Form
 from bench.plan import Plan, make_plan
+from bench.report.views.across_domains import roles_of
 from bench.rows import rows_of
 from bench.stages.audit_data import audit_data
 from bench.stages.place import Place
@@ -129,6 +131,25 @@ def test_pretraining_may_have_a_third_set(plan_of: Callable[[str], Plan]) -> Non
         "metatrain": ("omniglot", "train"),
         "evaluate": ("glyphs", "test"),
     }
+
+
+def test_a_row_is_trained_on_what_its_stages_read(plan_of: Callable[[str], Plan]) -> None:
+    """What the report says of it, whatever sets its data have for stages that it lacks."""
+    plan = plan_of(
+        "grid:\n  data: [glyphs, {train: omniglot, test: glyphs},"
+        " {pretrain: omniglot, train: glyphs, test: glyphs},"
+        " {pretrain: glyphs, train: omniglot, test: glyphs}]\n"
+        "  pretext: [none, {name: rotation, batch_size: 8}]\n  meta: [none, protonet]\n"
+        "  tasks: [labels, {name: clusters, pretext: {name: simclr, batch_size: 8}, k: 20}]\n"
+    )
+    for cell in plan.cells:
+        read = [
+            plan.stages[cell.stages[role]].inputs["data"]["name"]
+            for role in TRAINED
+            if role in cell.stages
+        ]
+        named = roles_of(plan, cell.data).source_of(cell.stages)
+        assert named == " then ".join(dict.fromkeys(read)), cell.id
 
 
 def test_one_set_in_every_role_is_that_set(plan_of: Callable[[str], Plan]) -> None:

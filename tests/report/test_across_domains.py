@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.cell import Json
+from bench.cell import Cell, Json
 from bench.report.analysis import analyse
 from bench.report.comparison import blocks
 from bench.report.figures.domains import domains_figures
@@ -20,7 +20,7 @@ from bench.report.views.across_domains import Domains, across_domains
 from bench.report.views.across_domains_text import answer, domains_table, sentences
 from bench.report.views.data_sets import data_sets
 from bench.statistics.verdict import holm
-from tests.report.conftest import METHODS, Bench
+from tests.report.conftest import Bench
 
 Make = Callable[..., Bench]
 LOSS = {"simclr + maml": 0.2, "none + protonet": 0.1, "simclr + none": 0.0}  # by training elsewhere
@@ -46,12 +46,26 @@ def moved(
         for one in results.cells:
             loss = LOSS.get(one.cell.variant)
             noise = 0.0 if loss is None else rng.normal(loss, 0.01, one.accuracy_TE.shape)
-            stages = {role: f"{key} on {data}" for role, key in one.cell.stages.items()}
+            stages = {
+                role: f"{key}{''.join(_read(names[data], role, one.cell))}"
+                for role, key in one.cell.stages.items()
+            }
             own = {**one.cell.params, **(params or {})}
             cell = replace(one.cell, data=data, stages=stages, params=own)
             cells.append(replace(one, cell=cell, accuracy_TE=one.accuracy_TE - noise))
     settings = {**results.plan.settings, "roles": {key: dict(one) for key, one in names.items()}}
     return replace(results, plan=replace(results.plan, settings=settings), cells=tuple(cells))
+
+
+def _read(sets: Mapping[str, str], role: str, cell: Cell) -> list[str]:
+    """Return the sets besides glyphs that what a stage comes to was made with."""
+    use = {"pretrain": "pretrain", "metatrain": "train"}
+    of = [
+        sets[use[one]]
+        for one in use
+        if one in cell.stages and (role, one) != ("pretrain", "metatrain")
+    ]
+    return [f" {at} {one}" for at, one in enumerate(of) if one != "glyphs"]
 
 
 def results_of(bench: Bench) -> Results:
@@ -120,7 +134,7 @@ def test_what_is_not_trained_is_not_compared(results: Results) -> None:
     table = domains_table(one_setting(results))
     floors = [row for row in table.rows if row[0] == "random_init"]
 
-    assert [row[2] for row in floors] == ["prints", "scans"]
+    assert [row[2] for row in floors] == ["-"]
     assert {tuple(row[5:]) for row in floors} == {("-", "-", "same weights")}
     assert floors[0][3] == floors[0][4]
 
@@ -196,8 +210,37 @@ def test_a_set_of_pretraining_alone_is_named(synthetic: Make) -> None:
     names = {"heap then glyphs": roles("glyphs", "glyphs", "heap")}
     found = one_setting(moved(results_of(synthetic(shots=(1,))), names))
 
-    assert found.sources == ("heap then glyphs",)
-    assert len(found.rows) == len(METHODS)
+    assert set(found.sources) == {"heap then glyphs", "heap"}
+    assert {one.here.group.variant: one.source for one in found.rows} == {
+        "random_init": "",
+        "none + protonet": "glyphs",
+        "simclr + maml": "heap then glyphs",
+        "simclr + none": "heap",
+    }
+
+
+def test_a_training_is_compared_once(synthetic: Make) -> None:
+    """Rows whose data differ in a set that none of their stages reads are one: no second test."""
+    names = {
+        "prints to glyphs": roles("prints", "glyphs"),
+        "prints then glyphs": roles("glyphs", "glyphs", "prints"),
+        "glyphs then prints to glyphs": roles("prints", "glyphs", "glyphs"),
+    }
+    found = one_setting(moved(results_of(synthetic(shots=(1,))), names))
+    frame = domains_table(found).frame
+    compared = frame[~frame.same_weights]
+
+    assert sorted(zip(compared.variant, compared.trained_on, strict=True)) == [
+        ("none + protonet", "prints"),
+        ("simclr + maml", "glyphs then prints"),
+        ("simclr + maml", "prints"),
+        ("simclr + maml", "prints then glyphs"),
+        ("simclr + none", "prints"),
+    ]
+    assert compared.minus_p_holm.tolist() == pytest.approx(holm(compared.minus_p.tolist()))
+    assert {one.source for one in found.rows if not one.compared} == {"", "glyphs"}
+    assert len(domains_figures([found])) == 1
+    assert "of no row" not in " ".join(answer([found]))
 
 
 def test_a_test_set_counts_once_among_data_sets(results: Results) -> None:
@@ -234,7 +277,7 @@ def test_the_report_shows_and_keeps_it(results: Results) -> None:
     pictures = domains_figures(found.domains)
 
     assert "## Across domains" in report.markdown
-    assert len(kept["tables"]["across-domains-glyphs-5way-1shot"]) == 4 * 2
+    assert len(kept["tables"]["across-domains-glyphs-5way-1shot"]) == 3 * 2 + 1  # the floor once
     assert kept["settings"]["roles"] == MOVED
     assert [one.name for one in pictures] == ["across-domains-glyphs-5way"]
     assert "trained on prints" in pictures[0].svg.decode()

@@ -32,7 +32,7 @@ Looks = Mapping[str, tuple[str, str, str]]
 def domains_figures(found: Sequence[Domains]) -> list[Picture]:
     """Draw a figure for each test set and ways, one panel a number of shots."""
     settings: dict[tuple[str, int, str], list[Domains]] = {}
-    for one in found:
+    for one in (each for each in found if each.sources):
         block = one.block
         settings.setdefault((block.data, block.ways, block.held_out), []).append(one)
     pictures = []
@@ -91,7 +91,8 @@ def _panel(axis: Axes, found: Domains, place: Mapping[str, float], looks: Looks)
     for one in found.rows:
         y, there = place[one.here.group.variant], _named(one.source)
         _point(axis, y + offset[here], one.here, looks[here])
-        _point(axis, y + offset[there], one.elsewhere, looks[there])
+        if one.compared:  # else it is the row here
+            _point(axis, y + offset[there], one.elsewhere, looks[there])
 
 
 def _point(axis: Axes, y: float, row: Row, look: tuple[str, str, str]) -> None:

@@ -1,14 +1,15 @@
 """Trained here or elsewhere: rows on the same test episodes, trained on that set or on another.
 
 A row is paired with the one of its name and axes that saw the tested set's own training split,
-seed by seed and episode by episode. The comparisons of one test set, number of ways and shots,
-those with all other sets, are one family of p-values.
+seed by seed and episode by episode; each other training once, whatever else its data are for. The
+comparisons of one test set, number of ways and shots, those with all other sets, are one family of
+p-values.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from bench.cell import Json
+from bench.cell import ROLES, Json
 from bench.plan import Plan
 from bench.report.audit.finding import failed
 from bench.report.comparison import Block, Comparison, Row, compare, judge
@@ -28,9 +29,16 @@ class Roles:
 
     @property
     def source(self) -> str:
-        """Name what was trained on: ``omniglot``, or ``others then omniglot``."""
-        first = f"{self.pretrain} then " if self.pretrain != self.train else ""
-        return f"{first}{self.train}"
+        """Name what all training is on: ``omniglot``, or ``others then omniglot``."""
+        return self.source_of(ROLES)
+
+    def source_of(self, stages: Collection[str]) -> str:
+        """Name what a row with these stages was trained on; empty where it was on nothing."""
+        own = [role for role in ROLES if role in stages]
+        first = ("pretrain", "embedding")
+        return " then ".join(
+            dict.fromkeys(self.pretrain if r in first else self.train for r in own)
+        )
 
     @property
     def at_home(self) -> bool:
@@ -48,6 +56,7 @@ def roles_of(plan: Plan, data: str) -> Roles:
 class Moved:
     """A row that was trained elsewhere, beside the one that was trained on the set of the test.
 
+    ``source`` names what the row elsewhere was trained on, by its own stages; empty: nothing.
     ``compared`` is elsewhere minus here; None where both are the same trainings, or none.
     ``differing``: parameters in which the two differ besides their data, such as tuned ones.
     """
@@ -74,8 +83,8 @@ class Domains:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The other sets that were trained on, each once."""
-        return tuple(dict.fromkeys(one.source for one in self.rows))
+        """The other sets that rows were trained on, each once."""
+        return tuple(dict.fromkeys(one.source for one in self.rows if one.compared))
 
 
 def across_domains(blocks: Sequence[Block], plan: Plan) -> tuple[Domains, ...]:
@@ -84,7 +93,7 @@ def across_domains(blocks: Sequence[Block], plan: Plan) -> tuple[Domains, ...]:
     found = []
     for block in (one for one in blocks if roles[one.data].at_home):
         others = [
-            (roles[other.data].source, other)
+            (roles[other.data], other)
             for other in blocks
             if not roles[other.data].at_home
             and roles[other.data].test == block.data
@@ -96,27 +105,33 @@ def across_domains(blocks: Sequence[Block], plan: Plan) -> tuple[Domains, ...]:
     return tuple(found)
 
 
-def _rows(block: Block, others: Sequence[tuple[str, Block]], margin: float) -> tuple[Moved, ...]:
+def _rows(block: Block, others: Sequence[tuple[Roles, Block]], margin: float) -> tuple[Moved, ...]:
     """Pair the rows of a block with those of others, and judge what is compared as one family."""
-    pairs = [
-        (here, there, source)
-        for here in block.rows
-        for source, other in others
-        for there in other.rows
-        if _are_alike(here.group, there.group)
-    ]
-    trained = [pair for pair in pairs if not _same_weights(pair[0].group, pair[1].group)]
-    judged = iter(judge([compare(there.group, here.group) for here, there, _ in trained], margin))
-    return tuple(
-        Moved(
-            here=here,
-            elsewhere=there,
-            source=source,
-            compared=None if _same_weights(here.group, there.group) else next(judged),
-            differing=_differing(here.group, there.group),
-        )
-        for here, there, source in pairs
-    )
+    pairs = _pairs(block, others)
+    trained = [one for one in pairs if not _same_weights(one.here.group, one.elsewhere.group)]
+    compared = [compare(one.elsewhere.group, one.here.group) for one in trained]
+    judged = dict(zip(map(id, trained), judge(compared, margin), strict=True))
+    return tuple(replace(one, compared=judged.get(id(one))) for one in pairs)
+
+
+def _pairs(block: Block, others: Sequence[tuple[Roles, Block]]) -> list[Moved]:
+    """Pair each row of a block with those of its name, each training elsewhere once.
+
+    Rows on several data share one where these differ in a set that no stage of theirs is for.
+    """
+    found: dict[tuple[int, frozenset[tuple[int, str, str]]], Moved] = {}
+    for at, here in enumerate(block.rows):
+        for roles, there in [(roles, row) for roles, other in others for row in other.rows]:
+            if _are_alike(here.group, there.group):
+                pair = Moved(
+                    here=here,
+                    elsewhere=there,
+                    source=roles.source_of(there.group.first.stages),
+                    compared=None,
+                    differing=_differing(here.group, there.group),
+                )
+                found.setdefault((at, frozenset(_trained(there.group))), pair)
+    return list(found.values())
 
 
 def _are_alike(here: Group, there: Group) -> bool:

@@ -11,7 +11,7 @@ from bench.report.evidence.looks import judged
 from bench.report.tables import Table, comparison_columns, interval_columns
 from bench.report.views.across_domains import Domains, Moved
 
-SAME = "same weights"  # nothing of the row was trained on the other set
+SAME = "same weights"  # both are the same trainings, or none
 HEADER = ("variant", "labels", "trained on", "elsewhere %", "here %", "elsewhere minus here")
 PHRASES = {  # by verdict
     "better": "**better** trained on {there} than on {here}",
@@ -47,7 +47,7 @@ def domains_table(found: Domains) -> Table:
         [
             f"{one.here.group.variant} (!)" if one.marked else one.here.group.variant,
             one.here.group.first.labels,
-            one.source,
+            one.source or words.NONE,
             _accuracy(one.elsewhere),
             _accuracy(one.here),
             *_compared(one),
@@ -81,7 +81,7 @@ def sentences(found: Domains) -> list[str]:
 def answer(found: Sequence[Domains]) -> list[str]:
     """Say what is decided of training on another set, for the beginning of a report."""
     said = []
-    for one in found:
+    for one in (each for each in found if each.sources):
         decided = [each for each in sentences(one) if "undecided" not in each]
         sources = words.listing([words.escape(source) for source in one.sources])
         nothing = f"of no row is it decided what training on {sources} does instead."
@@ -98,8 +98,8 @@ def _named(one: Moved) -> str:
 
 
 def _note(one: Moved) -> str:
-    name, source = words.escape(one.here.group.variant), words.escape(one.source)
-    return f"{name}, trained on {source}, also has other values of {', '.join(one.differing)}"
+    name, trained = words.escape(one.here.group.variant), words.escape(one.source or "nothing")
+    return f"{name}, trained on {trained}, also has other values of {', '.join(one.differing)}"
 
 
 def _accuracy(row: Row) -> str:
