@@ -101,7 +101,8 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
         trials=combination.trials,
     )
     variant = _selected(variant, combination.selection)
-    reason = _declined(variant, shots) or _unlabelled(variant) or _unselectable(variant)
+    unused = [augment] if combination.augment and "augment" not in built else []
+    reason = _declined(variant, shots, unused) or _unlabelled(variant) or _unselectable(variant)
     return reason or variant
 
 
@@ -142,7 +143,16 @@ def seen_by(rule: str) -> Labels:
 
 
 def _unlabelled(variant: Variant) -> str | None:
-    """Say what of a row's pre-training needs classes or a validation split, if its set has none."""
+    """Say what of a row's pre-training needs classes or a validation split, if its set has none.
+
+    The training of the embedding that its tasks are clusters of is pre-training, too.
+    """
+    embedding = variant.embedding
+    return _lacking(variant) or (_lacking(embedding) if embedding else None)
+
+
+def _lacking(variant: Variant) -> str | None:
+    """Say the same of one training alone."""
     if "pretrain" not in variant.phases or not variant.pretrained.source.unlabelled:
         return None
     title = variant.pretrained.title
@@ -222,8 +232,13 @@ def most(labels: Sequence[Labels]) -> Labels:
     return max(labels, key=order.index)
 
 
-def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
-    """Ask every plug-in whether this combination makes sense, at each number of test shots."""
+def _declined(
+    variant: Variant, shots: Sequence[int], unused: Sequence["AbstractPlugin"]
+) -> str | None:
+    """Ask every plug-in whether this combination makes sense, at each number of test shots.
+
+    ``unused``: those that were asked for to no effect; a mistake in them is still a mistake.
+    """
     from bench.contract import Setting
 
     if variant.names.get("augment") == "none":
@@ -240,5 +255,6 @@ def _declined(variant: Variant, shots: Sequence[int]) -> str | None:
         )
         for number in shots
     ]
-    reasons = (p.refuses(setting) for setting in settings for p in variant.plugins.values())
+    asked = (*variant.plugins.values(), *unused)
+    reasons = (plugin.refuses(setting) for setting in settings for plugin in asked)
     return next((reason for reason in reasons if reason), None)

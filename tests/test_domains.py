@@ -316,6 +316,24 @@ def test_rows_that_need_labels_have_none_of_a_folder(plan_of: Callable[[str], Pl
     )
 
 
+def test_an_embedding_that_validates_has_no_split_in_a_folder(
+    plan_of: Callable[[str], Plan],
+) -> None:
+    """Its row is dropped as one that starts from it; one that does not validate is kept."""
+    mixture = "{name: mixture, members: [rotation, position], weights: %s}"
+    tasks = f"{{name: clusters, pretext: {mixture}, k: 20}}"
+    plan = plan_of(
+        f"data: {{pretrain: {FOLDER}, train: glyphs, test: omniglot}}\nvariants:\n"
+        f"  - {{label: learned, tasks: {tasks % 'learned'}, meta: protonet}}\n"
+        f"  - {{label: uniform, tasks: {tasks % 'uniform'}, meta: protonet}}\n"
+    )
+
+    assert {one.variant: one.reason for one in plan.dropped} == {
+        "learned": "mixture needs a validation split, and heap has none"
+    }
+    assert "uniform" in cells(plan, "heap then glyphs to omniglot")
+
+
 def test_batches_are_held_against_the_set_that_is_read(plan_of: Callable[[str], Plan]) -> None:
     """A batch that only the set of meta-training could fill is refused by name and size."""
     data = f"data: {{pretrain: {FOLDER}, train: glyphs, test: omniglot}}\n"

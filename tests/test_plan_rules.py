@@ -95,6 +95,19 @@ def test_rows_and_their_names(plan_of: PlanOf, text: str, expected: list[str]) -
     assert len(set(identity)) == len(identity)
 
 
+def test_a_policy_of_other_data_is_a_mistake_where_nothing_uses_it(plan_of: PlanOf) -> None:
+    """Only what was asked for: a row whose policy is for other data is dropped with the reason."""
+    plan = plan_of(
+        "variants:\n  - {label: warped, meta: protonet, augment: warp}\n"
+        "  - {label: turned, meta: protonet, augment: affine}\n"
+    )
+
+    (dropped,) = plan.dropped
+    assert dropped.variant == "warped"
+    assert dropped.reason.startswith("warp is made for series data, not image")
+    assert labels(plan) == ["turned", "random_init"]
+
+
 def test_the_grid_without_training_is_the_floor(plan_of: PlanOf) -> None:
     """None + none is the control itself, not a second row of the same numbers."""
     plan = plan_of("grid: {pretext: [none, rotation], meta: [none, protonet]}")
