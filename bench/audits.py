@@ -39,7 +39,8 @@ def audit_of_data(
 ) -> tuple[Audit, StageSpec]:
     """Plan the audit of a set; ``known``: the sha256 of duplicates that its plug-in lists.
 
-    ``elsewhere``: name and digest of the sets of other roles, which are audited with it.
+    ``elsewhere``: name and digest of the sets of other roles, which are audited with it; of the
+    set of ``pretrain`` also its ``splits``, where more than the training split are looked at.
     """
     inputs: dict[str, Json] = {
         "subject": "data",
@@ -74,10 +75,12 @@ def audits_of_data(variants: Sequence[Variant]) -> list[tuple[Audit, StageSpec]]
     found: dict[str, tuple[Audit, StageSpec]] = {}
     for one in variants:
         known = {sha256 for each in one.domains for sha256 in each.source.known_duplicates}
-        others = {
+        others: dict[str, Json] = {
             role: {"name": each.name, "digest": each.facts.digest}
             for role, each in one.elsewhere.items()
         }
+        if "pretrain" in others and any(o.data == one.data and o.prevalidated for o in variants):
+            others["pretrain"]["splits"] = ["train", "val"]
         found[one.data] = audit_of_data(one.data, one.facts.digest, known, others)
     return list(found.values())
 

@@ -179,6 +179,13 @@ class Variant:
         """The episodes of the validation split that pre-training learns from or is chosen by."""
         return self.pretraining.validates if self.objective in self.plugins else None
 
+    @property
+    def prevalidated(self) -> bool:
+        """Whether the validation split of the set that is pre-trained on teaches it or chooses."""
+        chosen = not self.selection.is_last and self.phases[-1:] == ("pretrain",)
+        parts = (self, self.embedding)
+        return chosen or any(one.validates is not None for one in parts if one)
+
     def task_shape(self, shots: int) -> "TaskShape":
         """Return the shape of the tasks it meta-trains on, when it is tested at ``shots``."""
         from bench.contract import AbstractMetaTrained, AbstractTasks, TaskShape

@@ -345,6 +345,9 @@ def test_batches_are_held_against_the_set_that_is_read(plan_of: Callable[[str], 
 
 # --- audit
 
+TURNED = "pretext: {name: rotation, batch_size: 8}\n"
+PICKED = "selection: {name: label_val, shots: 1, queries: 2}\n"
+LEARNED = "{name: mixture, members: [rotation, position], weights: learned}"
 NAMES = ("a", "b", "c", "d", "e", "f")
 
 
@@ -362,6 +365,7 @@ def audited(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
         change: Callable[[Dataset, dict[str, np.ndarray]], None],
         here: tuple[str, ...] = NAMES,
         there: tuple[str, ...] = NAMES,
+        roles: Mapping[str, Mapping[str, Json]] = {"test": {}},
     ) -> Json:
         title = f"{request.node.name} {len(Toy.changes)}"
         own = toy(f"{title} own", lambda arrays: None, here)
@@ -373,7 +377,9 @@ def audited(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
         other = toy(f"{title} other", altered, there)
         known = {_sum(one) for one in other.part("test").examples}
-        others = {"test": {"name": "toy", "digest": other.digest}}
+        others = {
+            role: {"name": "toy", "digest": other.digest, **asked} for role, asked in roles.items()
+        }
         _, spec = audit_of_data("toy to toy", own.digest, known, others)
         place = Place(store=Store(Path()), device=torch.device("cpu"), emit=lambda event: None)
         result = audit_data(spec, place)
@@ -398,6 +404,56 @@ def test_the_audit_of_roles_is_of_what_is_trained_and_tested(audited: Callable[.
     assert found["exact"]["pairs"]["train-test"]["unknown"] == 1
     assert found["unknown_duplicates"] == 1
     assert found["exact"]["pairs"].keys() == {"train-val", "train-test", "val-test"}
+
+
+def test_the_split_that_chooses_pretrained_weights_is_audited(
+    audited: Callable[..., Json],
+) -> None:
+    """A test example in the validation split of pre-training's set is found where that is seen."""
+
+    def change(own: Dataset, arrays: dict[str, np.ndarray]) -> None:
+        arrays["c"][0] = own.part("test").examples[0]
+        arrays["c"][1] = own.part("train").examples[0]
+        arrays["d"][0] = own.part("val").examples[0]
+
+    plain = audited(change, roles={"pretrain": {}})
+    chosen = audited(change, roles={"pretrain": {"splits": ["train", "val"]}})
+
+    assert plain["unknown_duplicates"] == 0
+    assert chosen["exact"]["pairs"]["pretrain val-test"]["unknown"] == 1
+    assert chosen["unknown_duplicates"] == 1
+    assert chosen["exact"]["pairs"].keys() - plain["exact"]["pairs"].keys() == {
+        "pretrain-pretrain val",
+        "pretrain val-test",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "seen"),
+    [
+        (TURNED, None),
+        (f"{TURNED}meta: protonet\n{PICKED}", None),
+        (f"{TURNED}{PICKED}", ["train", "val"]),
+        (f"pretext: {LEARNED}\nmeta: protonet\n", ["train", "val"]),
+        (
+            f"tasks: {{name: clusters, pretext: {LEARNED}, k: 20}}\nmeta: protonet\n",
+            ["train", "val"],
+        ),
+    ],
+)
+def test_what_looks_at_a_split_has_it_audited(
+    plan_of: Callable[[str], Plan], rows: str, seen: list[str] | None
+) -> None:
+    """By a selection after pre-training alone, or a pretext that validates; keys stay otherwise."""
+    plan = plan_of(THREE_SETS + rows)
+    found = [
+        spec.inputs["elsewhere"]
+        for spec in plan.stages.values()
+        if spec.kind == "audit" and spec.inputs["subject"] == "data"
+    ]
+
+    assert [one["pretrain"].get("splits") for one in found] == [seen]
+    assert all("splits" not in one["test"] for one in found)
 
 
 def test_duplicates_are_known_within_a_set_alone(audited: Callable[..., Json]) -> None:

@@ -24,8 +24,8 @@ def audit_data(spec: StageSpec, place: Place) -> Result:
     """Run one ``audit`` stage of data; ``spec.inputs["known"]``: sha256 of known duplicates.
 
     It is of the three splits of a set; where a row has other sets to pre-train or to be tested
-    on, of the splits of each that it sees, the one for pre-training as ``pretrain``. A duplicate
-    is known within a set alone.
+    on, of the splits of each that it sees, those for pre-training as ``pretrain`` and ``pretrain
+    val``. A duplicate is known within a set alone.
 
     The manifest gets, beside metrics ``unknown_duplicates`` (examples of a split that stand in an
     earlier one and are not known) and ``class_overlaps``, these facts:

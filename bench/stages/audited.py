@@ -15,7 +15,12 @@ from bench.cell import Json
 from bench.contract import Form
 from bench.dataset import SPLITS, Dataset, open_known
 
-SEEN_TWICE = ("pretrain", "train")  # a row may well be trained twice on the same
+BEFORE = {"train": "pretrain", "val": "pretrain val"}  # what splits of another set are called
+SEEN_TWICE = (  # a row may well be trained twice on the same, and chosen by what it sees again
+    ("pretrain", "train"),
+    ("pretrain val", "train"),
+    ("pretrain val", "val"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,7 @@ class Audited:
     def pairs(self) -> Iterator[tuple[str, int, int]]:
         """Yield each pair of splits that should share nothing: ``train-val``, and two places."""
         for first, second in combinations(range(len(self.splits)), 2):
-            if (self.splits[first], self.splits[second]) != SEEN_TWICE:
+            if (self.splits[first], self.splits[second]) not in SEEN_TWICE:
                 yield f"{self.splits[first]}-{self.splits[second]}", first, second
 
     def groups(self) -> list[dict[str, Json]]:
@@ -98,14 +103,17 @@ def audited(inputs: Mapping[str, Json]) -> Audited:
     """Open what the inputs of an ``audit`` stage name.
 
     Where roles have other sets, a row sees the training and validation splits of the set that is
-    trained on, the training split of the one that is pre-trained on, and the test split of the
-    one that is tested on.
+    trained on, the training split of the one that is pre-trained on (its validation split too,
+    as ``pretrain val``, where ``splits`` names it), and the test split of the one that is tested
+    on.
     """
     own = open_known(inputs["data"]["digest"])
     others = {role: open_known(one["digest"]) for role, one in inputs.get("elsewhere", {}).items()}
     if not others:
         return _of([(split, own, split) for split in SPLITS])
-    parts = [("pretrain", others["pretrain"], "train")] if "pretrain" in others else []
+    before = inputs["elsewhere"].get("pretrain")
+    seen = before.get("splits", ["train"]) if before else []
+    parts = [(BEFORE[split], others["pretrain"], split) for split in seen]
     parts += [("train", own, "train"), ("val", own, "val")]
     return _of([*parts, ("test", others.get("test", own), "test")])
 

@@ -11,7 +11,7 @@ from bench.report.marks import is_transductive
 from bench.report.results import Group, Results
 
 Manifest = Mapping[str, Json]
-ROLES = ("pretrain", "train", "val", "test")  # the splits of data that is audited, in this order
+ROLES = ("pretrain", "pretrain val", "train", "val", "test")  # the splits audited, in this order
 
 
 def of_stages(results: Results) -> Iterator[Finding]:
