@@ -4,6 +4,7 @@ Shapes: N stored examples.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,19 +24,19 @@ def _forms(subject: Subject) -> Iterator[tuple[AbstractModality, Form]]:
     return ((subject.plugin, form) for form in subject.plugin.forms)
 
 
-def _made(modality: AbstractModality, form: Form, count: int = COUNT) -> torch.Tensor:
-    return modality.made(form, count, generator(CPU, "conformance", "modality"))
+def _made(modality: AbstractModality, form: Form) -> torch.Tensor:
+    return modality.made(form, COUNT, generator(CPU, "conformance", "modality"))
+
+
+def _listed(modality: AbstractModality, form: Form) -> list[torch.Tensor]:
+    return [_made(modality, form)]
 
 
 def _stored(modality: AbstractModality, form: Form) -> np.ndarray:
     """Return made-up examples as a data source would store them."""
     made = _made(modality, form).numpy()
-    levels = made * 255 if modality.stored == "uint8" else made
-    return (
-        levels.round().astype(np.uint8)
-        if modality.stored == "uint8"
-        else levels.astype(modality.stored)
-    )
+    levels = (made * 255).round() if modality.stored == "uint8" else made
+    return levels.astype(modality.stored)
 
 
 def its_forms_are_its_own(subject: Subject) -> None:
@@ -53,7 +54,7 @@ def made_up_examples_are_valid(subject: Subject) -> None:
     for modality, form in _forms(subject):
         for dtype in (torch.float32, torch.float64):
             with precision(dtype):
-                (x,) = require_repeats(lambda: [_made(modality, form)], "made()")  # noqa: B023
+                (x,) = require_repeats(partial(_listed, modality, form), "made()")
             kind = dtype if x.is_floating_point() else torch.int64
             require(
                 x.shape == (COUNT, *form.shape) and x.dtype == kind,

@@ -150,6 +150,7 @@ def _encoder(form: Form) -> nn.Module:
     if form.vocabulary:
         return nn.Sequential(
             nn.Embedding(len(form.vocabulary), 8),
+            nn.Dropout(),
             nn.Flatten(),
             nn.Linear(8 * shape[0], 8, bias=False),
             nn.BatchNorm1d(8),

@@ -177,6 +177,8 @@ class Network:
         """Return features [B, D]; ``learned`` statistics move ``buffers`` in place."""
         if x.dim() == 4:
             x = x.contiguous(memory_format=self._format)
+        if dropout and not any(isinstance(one, _Dropout) for one in self._module.encoder.modules()):
+            raise ValueError("dropout is asked for, and the encoder has no nn.Dropout")
         return self._call(params, buffers, x, "encoder", statistics, dropout)
 
     def head(
