@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.dataset import SPLITS
 from bench.errors import UserError, suggest
 
+HOLDS = "a folder for each class, or one of lists for splits"  # what sources ask a folder for
 VAL, TEST = 0.16, 0.20  # parts of the classes, as CIFAR-FS and mini-ImageNet have them
 
 
@@ -42,14 +43,16 @@ def listed(names: Collection[str], lists: Path, data: str) -> dict[str, tuple[st
     return splits
 
 
-def folder_at(path: str, root: Path | None, data: str) -> Path:
+def folder_at(path: str, root: Path | None, data: str, holds: str = HOLDS) -> Path:
     """Return a folder that a parameter names, from the root folder or else the working folder.
+
+    ``holds``: what it should hold, for what is said where it is not there.
 
     Raises:
         UserError: there is none.
     """
     folder = (root or Path()) / Path(path).expanduser()
     if not folder.is_dir():
-        works = "Name a folder that holds a folder for each class, or one of lists for splits."
-        raise UserError(f"data {data}", f"no folder {folder.absolute()}", works)
+        found = f"no folder {folder.absolute()}"
+        raise UserError(f"data {data}", found, f"Name a folder that holds {holds}.")
     return folder

@@ -11,6 +11,7 @@ from bench.contract import AbstractData, Examples
 from bench.dataset import stamp
 from bench.errors import UserError
 from bench.pictures import ENDINGS, read_picture
+from bench.splits import folder_at
 
 CLASS = "images"  # the one that all of them are of
 
@@ -65,11 +66,7 @@ class UnlabelledFolder(AbstractData):
         return stamp(self._folder(root))
 
     def _folder(self, root: Path | None) -> Path:
-        folder = (root or Path()) / Path(self.path).expanduser()
-        if not folder.is_dir():
-            found = f"no folder {folder.absolute()}"
-            raise UserError("data unlabelled_folder", found, "Name a folder that holds images.")
-        return folder
+        return folder_at(self.path, root, "unlabelled_folder", "images")
 
 
 def _shown(file: Path, folder: Path) -> bool:
