@@ -9,8 +9,9 @@ from itertools import islice, permutations
 import torch
 from torch import Tensor, nn
 
+from bench.catalogue import entries
 from bench.conformance.subject import Fault, Subject, Unchanged, close, require, require_repeats
-from bench.conformance.world import Small, setting_for, small, task_of
+from bench.conformance.world import Small, kind_of, setting_for, small, task_of
 from bench.contract import (
     AbstractLearner,
     AbstractMeta,
@@ -81,6 +82,10 @@ def _scene(subject: Subject, norm: Norm | None = None) -> _Scene:
     # Under transductive norm everything depends on all queries, whatever the method.
     norm = norm or ("support" if meta.norm == "transductive" else meta.norm)
     form = setting_for(meta, norm, tasks=isinstance(meta, AbstractMetaTrained)).form
+    return _scene_on(form, meta, norm)
+
+
+def _scene_on(form: Form, meta: AbstractMeta, norm: Norm) -> _Scene:
     if isinstance(meta, AbstractMetaTrained):
         trial = small(form, lambda width: meta.head(width, SHAPE.ways), meta.learned)
     else:
@@ -165,6 +170,25 @@ class _Sealed(Task):
                 "Predict from support_x, support_y and query_x alone.",
             )
         return super().__getattribute__(name)
+
+
+def every_kind_of_data_will_do(subject: Subject) -> None:
+    """It adapts and predicts whatever examples are: images, series, or ids of tokens."""
+    meta = subject.plugin
+    assert isinstance(meta, AbstractMeta)
+    for form in (kind_of(one).forms[0] for one in meta.modalities or entries("modality")):
+        with precision(torch.float64):
+            scene = _scene_on(form, meta, "support" if meta.norm == "transductive" else meta.norm)
+            try:
+                scores = scene.scores(scene.adapted())
+            except (RuntimeError, TypeError) as error:
+                mend = "Compute with features, as learner.embed gives them, and not with examples."
+                raise Fault(f"it fails on {form}: {str(error)[:160]}", mend) from error
+        require(
+            scores.shape == (SHAPE.num_queries, SHAPE.ways) and scores.isfinite().all(),
+            f"on {form} its scores are {list(scores.shape)}, or not finite",
+            "Compute with features, as learner.embed gives them, and not with examples.",
+        )
 
 
 def query_labels_are_not_read(subject: Subject) -> None:

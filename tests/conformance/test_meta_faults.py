@@ -93,6 +93,12 @@ FAULTS = [
         scores_become(lambda s, task: s / 0),
         "scores are not finite",
     ),
+    (
+        meta.every_kind_of_data_will_do,
+        NoMeta,
+        scores_become(lambda s, task: s + task.query_x.mean()),
+        "fails on text data",
+    ),
     (meta.query_labels_are_not_read, NoMeta, scores_become(peek), "reads the labels"),
     (meta.the_order_of_queries_says_nothing, NoMeta, scores_become(by_place), "on its place"),
     (
