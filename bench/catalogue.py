@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bench.contract import AbstractPlugin
 
-KINDS = ("pretext", "init", "meta", "tasks", "encoder", "data", "augment", "modality")
+KINDS = ("pretext", "init", "meta", "tasks", "strategy", "encoder", "data", "augment", "modality")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +132,7 @@ def _checked(found: object, kind: str, where: str) -> type["AbstractPlugin"]:
         "init": contract.AbstractInit,
         "meta": contract.AbstractMeta,
         "tasks": contract.AbstractTasks,
+        "strategy": contract.AbstractStrategy,
         "encoder": contract.AbstractEncoder,
         "data": contract.AbstractData,
         "augment": contract.AbstractAugment,

@@ -32,6 +32,7 @@ from bench.contract.pretraining import (
     Pretext,
     PretextOrNone,
 )
+from bench.contract.streaming import AbstractStrategy, Lesson
 from bench.contract.values import (
     AtLeastTwo,
     Examples,
@@ -61,11 +62,13 @@ __all__ = [
     "AbstractPretext",
     "AbstractSearch",
     "AbstractSource",
+    "AbstractStrategy",
     "AbstractTasks",
     "AbstractTrained",
     "AtLeastTwo",
     "Examples",
     "Form",
+    "Lesson",
     "Loss",
     "Norm",
     "OneOf",

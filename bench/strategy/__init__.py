@@ -1,0 +1,1 @@
+"""How a stream is learned: one file per strategy, the name in a suite."""
