@@ -81,6 +81,7 @@ class Cell:
     shots: int
     seed: int
     control: str = ""
+    strategy: str = ""  # how it learns a stream, where it is tested along one
     held_out: str = ""  # the pretext task it is tested on as new; empty where classes are
     default_of: str = ""  # the tuned variant whose parameters before tuning it has
     trial: str = ""  # of a tuning: its number, and the share of the budget where that is not whole
@@ -93,7 +94,7 @@ class Cell:
 
         Plans that have no use for it are thus equal to those written before it was there.
         """
-        later = ("held_out", "default_of", "trial")
+        later = ("strategy", "held_out", "default_of", "trial")
         fields = asdict(self) | {"id": self.id}
         return {k: v for k, v in fields.items() if v or k not in later}
 

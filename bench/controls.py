@@ -60,7 +60,8 @@ def combinations_of(
 
 def _taken(one: Combination, axes: Sequence[str]) -> Combination:
     """Keep data, encoder and the axes that are named; of norms, the one that is another network."""
-    kept = {axis: one.axes[axis] for axis in (*ROLES, "encoder", *axes) if axis in one.axes}
+    own = (*ROLES, "encoder", "strategy", *axes)
+    kept = {axis: one.axes[axis] for axis in own if axis in one.axes}
     return replace(one, axes=kept, norm=one.norm if one.norm == "group" else None)
 
 

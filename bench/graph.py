@@ -11,12 +11,12 @@ from bench.collisions import planned
 from bench.domains import Domain
 from bench.new_tasks import NewTask
 from bench.suite import LAST, Evaluate, Tune
+from bench.tested import inputs_of, readouts
 from bench.variant import Variant
 
 if TYPE_CHECKING:
     from bench.contract import Validation
 
-READOUTS = (0, 1, 3, 5, 10, 20, 50, 100)  # test-time steps after which accuracy is read
 REVISIONS: Mapping[StageKind, int] = {
     "pretrain": 1,
     "cluster": 1,
@@ -25,11 +25,6 @@ REVISIONS: Mapping[StageKind, int] = {
 }
 """Of the stage kinds' own code; raised when it changes numbers on purpose."""
 FEW_STEPS = 1  # the same, of an evaluation on a held-out task
-
-
-def readouts(test_steps: int) -> list[int]:
-    """Return the steps at which accuracy is read; the last is the headline."""
-    return [step for step in READOUTS if step < test_steps] + [test_steps]
 
 
 def path_of(
@@ -53,6 +48,7 @@ def path_of(
         tasks=variant.names.get("tasks", "none"),
         auxiliary=variant.names.get("auxiliary", "none"),
         meta=variant.names["meta"],
+        strategy=variant.names.get("strategy", ""),
         norm=variant.tested_norm,
         labels=variant.labels,
         ways=variant.ways,
@@ -187,7 +183,7 @@ def _evaluate(
 ) -> StageSpec:
     trained = "metatrain" if "metatrain" in specs else "pretrain"
     inputs: dict[str, Json] = {
-        **(_few_steps(evaluate, new) if new else _adaptation(variant, evaluate)),
+        **_test(variant, evaluate, new),
         "norm": variant.tested_norm,
         "ways": variant.ways,
         "shots": shots,
@@ -201,6 +197,13 @@ def _evaluate(
         inputs["rate_data"] = variant.trained.split("val")
     common = _common(variant, "evaluate", variant.tested, "test", seed)
     return StageSpec(kind="evaluate", inputs=common | inputs)
+
+
+def _test(variant: Variant, evaluate: Evaluate, new: NewTask | None) -> dict[str, Json]:
+    """Describe what a row does at test: as on a new task, by a protocol, or by its own method."""
+    if new:
+        return _few_steps(evaluate, new)
+    return inputs_of(variant, evaluate) if evaluate.protocol else _adaptation(variant, evaluate)
 
 
 def _adaptation(variant: Variant, evaluate: Evaluate) -> dict[str, Json]:

@@ -19,7 +19,7 @@ def _label(variant: Variant, among: list[Variant]) -> str:
     base = variant.control or f"{_start(variant, among)} + {_with_params(variant, 'meta', among)}"
     extras = [
         _with_params(variant, axis, among)
-        for axis in ("tasks", "encoder", "augment")
+        for axis in ("tasks", "encoder", "augment", "strategy")
         if axis in variant.plugins and _varies(axis, among) and not variant.control
     ]
     if "auxiliary" in variant.plugins and not variant.control and _varies("auxiliary", among):
@@ -44,7 +44,7 @@ def _among_controls(variant: Variant, alike: list[Variant]) -> list[str]:
     """Return what tells a control from others of its name: axes, and what it may spend."""
     axes = [
         _with_params(variant, axis, alike)
-        for axis in ("pretext", "tasks", "meta", "encoder")
+        for axis in ("pretext", "tasks", "meta", "encoder", "strategy")
         if any(one.described(axis) != variant.described(axis) for one in alike)
     ]
     if any(one.described("auxiliary") != variant.described("auxiliary") for one in alike):

@@ -10,12 +10,14 @@ from bench.auxiliary import card_of
 from bench.budget import LEAST_STEPS
 from bench.catalogue import card
 from bench.cell import Cell, Json, StageSpec
-from bench.graph import path_of, readouts
+from bench.graph import path_of
 from bench.new_tasks import members_of, settings_of
 from bench.new_tasks import rows_of as tested_rows
 from bench.resolution import FactsOf
 from bench.rows import Dropped, rows_of
 from bench.suite import Suite
+from bench.tested import domains_of, readouts_of
+from bench.tested import settings_of as protocol_of
 from bench.variant import Variant
 
 UNTUNED = "its rows are not tuned yet: these are the rows before, `bench tune` tries others"
@@ -145,33 +147,40 @@ def _settings(
     suite: Suite, variants: Sequence[Variant], baseline: Mapping[str, str]
 ) -> dict[str, Json]:
     domains = [domain for one in variants for domain in one.domains]
-    settings = settings_of(suite) | {
-        "file": suite.file,
-        "source": suite.source,
-        "source_sha256": hashlib.sha256(suite.source.encode()).hexdigest(),
-        "margin": suite.margin,
-        "baseline": dict(baseline),
-        "seeds": list(suite.seeds),
-        "shots": list(suite.shots),
-        "ways": sorted({one.ways for one in variants}),
-        "episodes": suite.evaluate.episodes,
-        "queries": suite.evaluate.queries,
-        "test_steps": suite.evaluate.test_steps,
-        "readouts": readouts(suite.evaluate.test_steps),
-        "data": {one.title: one.facts.digest for one in domains},
-        "classes": {
-            one.title: {split: len(counts) for split, counts in one.facts.counts.items()}
-            for one in domains
-            if not one.source.unlabelled
-        },
-        "budget_scale": suite.combinations[0].budget.scale,  # one for all, of the command line
-    }
+    settings = (
+        settings_of(suite)
+        | protocol_of(suite)
+        | {
+            "file": suite.file,
+            "source": suite.source,
+            "source_sha256": hashlib.sha256(suite.source.encode()).hexdigest(),
+            "margin": suite.margin,
+            "baseline": dict(baseline),
+            "seeds": list(suite.seeds),
+            "shots": list(suite.shots),
+            "ways": sorted({one.ways for one in variants}),
+            "episodes": suite.evaluate.episodes,
+            "queries": suite.evaluate.queries,
+            "test_steps": suite.evaluate.test_steps,
+            "readouts": readouts_of(suite.evaluate),
+            "data": {one.title: one.facts.digest for one in domains},
+            "classes": {
+                one.title: {split: len(counts) for split, counts in one.facts.counts.items()}
+                for one in domains
+                if not one.source.unlabelled
+            },
+            "budget_scale": suite.combinations[0].budget.scale,  # one for all, of the command line
+        }
+    )
     roles = {one.data: one.roles for one in variants if one.elsewhere}
     return settings | ({"roles": roles} if roles else {})
 
 
 def _cards(suite: Suite, variants: Sequence[Variant]) -> dict[str, Json]:
     family = members_of(suite) if suite.held_out else []
+    protocol = suite.evaluate.protocol
+    shown = domains_of(protocol) if protocol else None
+    family += [(protocol.domains["name"], shown)] if protocol and shown else []
     cards = {f"pretext/{name}": card("pretext", name, one) for name, one in family} | {
         f"{axis}/{one.trained.title if axis == 'data' else one.names[axis]}": card_of(
             one.names[axis], plugin, one.described(axis) or {}

@@ -12,6 +12,7 @@ from bench.domains import Domain, refuse_other_form, refuse_role
 from bench.errors import UserError, suggest
 from bench.suite import LAST, Choice, Combination, Selection
 from bench.suite_values import ROLES
+from bench.tested import declined
 from bench.variant import Variant
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
     assert isinstance(meta, AbstractMeta)
     if pretext.name != "none":
         chosen["pretext"] = pretext
+    if "strategy" in asked:
+        chosen["strategy"] = asked["strategy"]
     if init.name not in PLAIN_INITS:
         chosen["init"] = _known_init(init)
     tasks = asked.get("tasks", _default("labels", where))
@@ -103,7 +106,7 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
     variant = _selected(variant, combination.selection)
     unused = [augment] if combination.augment and "augment" not in built else []
     reason = _declined(variant, shots, unused) or _unlabelled(variant) or _unselectable(variant)
-    return reason or variant
+    return reason or declined(variant) or variant
 
 
 def _elsewhere(asked: Mapping[str, Choice], own: Domain, facts_of: FactsOf) -> dict[str, Domain]:

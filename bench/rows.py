@@ -16,6 +16,7 @@ from bench.resolution import FactsOf, resolve
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
 from bench.suite_values import ALWAYS
+from bench.tested import told
 from bench.tuned import Place, after_tuning, place_of, refuse_spaces, scored
 from bench.variant import Variant
 
@@ -88,10 +89,11 @@ def _variants(
         raise UserError(suite.where("grid"), f"no combination is left ({reasons})", "Change one.")
     kept, bases = _distinct(kept, bases, dropped)
     kept = label_all(_with_controls(suite, bases, kept, dropped, facts_of))
-    if suite.held_out:
+    if suite.held_out or suite.evaluate.protocol:
         kept, alike = tested_alike(kept)
         dropped += [Dropped(variant=label, reason=ALL_ALIKE) for label in alike]
     before = {place_of(one): one for one in kept}
+    kept = [told(one, suite.evaluate) for one in kept]
     kept = with_inductive([scored(one, suite.tune) if suite.tune else one for one in kept])
     _refuse_equal_labels(kept)
     _refuse_two_sets(kept)

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bench.catalogue import parameters
 from bench.errors import UserError
 from bench.new_tasks import members_of
-from bench.suite import Suite
+from bench.suite import Protocol, Suite
+from bench.tested import domains_of, groups_of
 from bench.variant import Variant
 
 if TYPE_CHECKING:
@@ -25,10 +27,7 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
 
     train, pretrained = variant.facts.counts["train"], variant.pretrained
     examples = sum(pretrained.facts.counts["train"])
-    if suite.held_out:
-        _refuse_new_tasks(variant, suite)
-    else:
-        _refuse_episodes(variant, suite)
+    _refuse_test(variant, suite)
     axis = "init" if "init" in variant.plugins else "pretext"
     trained = [(variant.names[axis], variant.pretraining)] if axis in variant.plugins else []
     if variant.embedding:
@@ -50,6 +49,18 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
     _refuse_selection(variant, suite)
 
 
+def _refuse_test(variant: Variant, suite: Suite) -> None:
+    protocol = suite.evaluate.protocol
+    if suite.held_out:
+        _refuse_new_tasks(variant, suite)
+    elif protocol is None:
+        _refuse_episodes(variant, suite)
+    elif protocol.name == "continual":
+        _refuse_streams(variant, suite, protocol)
+    else:
+        _refuse_environments(variant, suite)
+
+
 def _refuse_episodes(variant: Variant, suite: Suite) -> None:
     test, data = variant.tested.facts.counts["test"], variant.tested.title
     queries = suite.evaluate.queries
@@ -66,6 +77,59 @@ def _refuse_episodes(variant: Variant, suite: Suite) -> None:
             f" of {data} has {min(test)} examples",
             f"Use at most {min(test)} in all.",
         )
+
+
+def _refuse_streams(variant: Variant, suite: Suite, protocol: Protocol) -> None:
+    """Check a whole stream against the split that is tested on, and that a rate is chosen on."""
+    from bench.contract import Setting
+
+    shown, groups = domains_of(protocol), groups_of(protocol)
+    setting = Setting(form=variant.facts.form, norm=variant.norm, ways=variant.ways)
+    if shown and (reason := shown.refuses(setting)):
+        raise UserError(suite.where("evaluate", "domains"), reason, "Name another pretext.")
+    classes, times = (variant.ways, groups) if shown else (variant.ways * groups, 1)
+    each = times * (max(suite.shots) + suite.evaluate.queries)
+    for split, domain in (("test", variant.tested), ("val", variant.trained)):
+        counts, title = domain.facts.counts[split], domain.title
+        if classes > len(counts):
+            raise UserError(
+                suite.where("evaluate", "groups"),
+                f"streams of {classes} classes, but the {split} split of {title} has {len(counts)}",
+                f"Use ways and groups that come to at most {len(counts)}.",
+            )
+        if each > min(counts):
+            raise UserError(
+                suite.where("evaluate", "queries"),
+                f"{each} examples of each class in a stream, but the smallest of the {split} split"
+                f" of {title} has {min(counts)}",
+                "Use fewer shots and queries.",
+            )
+
+
+def _refuse_environments(variant: Variant, suite: Suite) -> None:
+    """Check that each episode is an environment of its own, which holds support and queries."""
+    evaluate = suite.evaluate
+    for split, domain, episodes, key in (
+        ("test", variant.tested, evaluate.episodes, "episodes"),
+        ("val", variant.trained, evaluate.rate_tasks, "rate_tasks"),
+    ):
+        counts, title = domain.facts.counts[split], domain.title
+        if "family" not in parameters(domain.source):
+            found = f"control, but {title} holds no transitions of environments"
+            raise UserError(variant.where, found, "Write data: {name: control, family: ...}.")
+        if episodes > len(counts):
+            raise UserError(
+                suite.where("evaluate", key),
+                f"{episodes} environments, but the {split} split of {title} has {len(counts)}",
+                f"Use at most {len(counts)}.",
+            )
+        if max(suite.shots) + evaluate.queries > min(counts):
+            raise UserError(
+                suite.where("evaluate", "queries"),
+                f"{max(suite.shots)} + {evaluate.queries} transitions, but {title} has"
+                f" {min(counts)} of each environment",
+                f"Use at most {min(counts)} in all.",
+            )
 
 
 def _refuse_new_tasks(variant: Variant, suite: Suite) -> None:

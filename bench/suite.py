@@ -18,6 +18,7 @@ from bench.choice import Choice as Choice
 from bench.choice import Values, choice_of, choices_of
 from bench.errors import UserError
 from bench.held_out import Held, read_held_out
+from bench.protocol import RATE_TASKS, read_protocol, suited
 from bench.strict_yaml import Places, Route, parse, read_text
 from bench.suite_form import check
 from bench.suite_form import schema as schema
@@ -26,6 +27,7 @@ from bench.suite_values import LAST as LAST
 from bench.suite_values import MOST_SEEDS, ROLES, Score, is_by_class
 from bench.suite_values import Budget as Budget
 from bench.suite_values import Evaluate as Evaluate
+from bench.suite_values import Protocol as Protocol
 from bench.suite_values import Selection as Selection
 from bench.tune_form import Tune as Tune
 from bench.tune_form import read_tune, refuse_known_seeds
@@ -33,6 +35,7 @@ from bench.tune_form import read_tune, refuse_known_seeds
 DEFAULT_EXAMPLES = 1_000_000  # for each phase whose budget is not given
 MOST_COMBINATIONS = 10_000
 MOST_SCALE = 1000
+COUNTS = ("episodes", "queries", "test_steps", "rate_tasks")
 FIELDS = (*AXES, "ways", "augment", "norm", "selection", "budget")  # what variants inherit
 Asked = Mapping[str, tuple[Json, Route]]  # a key to its checked value and its place
 
@@ -101,15 +104,16 @@ def read_suite(path: Path) -> Suite:
     grid = {key: asked["grid"][key] for key in written.get("grid", {})}
     _refuse_repeats(asked, grid, places)
     held_out = read_held_out(asked, places)
+    protocol = read_protocol(asked, places)
     suite_wide = asked | grid
     return Suite(
         name=asked["name"],
         file=str(path),
         source=source,
-        combinations=_combinations(asked, grid, places),
+        combinations=_combinations(asked, grid, places, protocol),
         shots=tuple(suite_wide.get("shots", (1, 5))),
         seeds=tuple(suite_wide.get("seeds", range(5))),
-        evaluate=_evaluate(asked.get("evaluate", {})),
+        evaluate=_evaluate(asked.get("evaluate", {}), protocol),
         margin=float(asked.get("margin", 0.01)),
         baseline={of: _against(value, route, places) for of, value, route in _baselines(asked)},
         baseline_where={of: places.where(*route) for of, _, route in _baselines(asked)},
@@ -196,7 +200,9 @@ def _renamed(suite: Suite, suffix: str) -> Suite:
     return replace(suite, name=f"{suite.name}-{slug}")
 
 
-def _combinations(asked: Values, grid: Values, places: Places) -> tuple[Combination, ...]:
+def _combinations(
+    asked: Values, grid: Values, places: Places, protocol: Protocol | None
+) -> tuple[Combination, ...]:
     """Return the grid's combinations in the order written, then the variants."""
     top = {key: (asked[key], (key,)) for key in FIELDS if key in asked}
     variants = list(enumerate(asked.get("variants", ())))
@@ -205,11 +211,11 @@ def _combinations(asked: Values, grid: Values, places: Places) -> tuple[Combinat
         found = "an empty suite, which names no pretext and no meta"
         raise UserError(places.where(), found, "Write a grid, variants, or meta: and a method.")
     points = _points(axes, places) if axes or not variants else ()
-    made = [_combination(top, point, ("grid",), places) for point in points]
+    made = [_combination(top, point, ("grid",), places, protocol) for point in points]
     for index, variant in variants:
         route = ("variants", index)
         own = {key: (value, (*route, key)) for key, value in variant.items()}
-        made.append(_combination(top, own, route, places))
+        made.append(_combination(top, own, route, places, protocol))
     _refuse_twins((_decisive(one), one.where) for one in made)
     return tuple(made)
 
@@ -224,9 +230,11 @@ def _points(axes: Values, places: Places) -> Iterator[Asked]:
         yield {key: (value, ("grid", key, index)) for key, (index, value) in pairs}
 
 
-def _combination(top: Asked, own: Asked, route: Route, places: Places) -> Combination:
+def _combination(
+    top: Asked, own: Asked, route: Route, places: Places, protocol: Protocol | None
+) -> Combination:
     """Join what the top level says with what a point of the grid or a variant says."""
-    both = {**top, **own}
+    both = suited(protocol, {**top, **own}, places)
     fields = {key: value for key, (value, _) in both.items()}
     choices = {
         axis: choice
@@ -251,9 +259,11 @@ def _combination(top: Asked, own: Asked, route: Route, places: Places) -> Combin
     )
 
 
-def _evaluate(asked: Values) -> Evaluate:
-    rates = {"rates": tuple(map(float, asked["rates"]))} if "rates" in asked else {}
-    return Evaluate(**{**asked, **rates})
+def _evaluate(asked: Values, protocol: Protocol | None) -> Evaluate:
+    own = {key: asked[key] for key in asked if key in COUNTS}
+    own |= {"rate_tasks": own.get("rate_tasks", RATE_TASKS)} if protocol else {}
+    own |= {"rates": tuple(map(float, asked["rates"]))} if "rates" in asked else {}
+    return Evaluate(**own, protocol=protocol)
 
 
 def _budget(*asked: Mapping[str, int]) -> Budget:

@@ -32,6 +32,7 @@ from bench.suite_values import (
     Init,
     Pick,
     Rule,
+    Scenario,
     Score,
     Seeds,
     Several,
@@ -103,6 +104,17 @@ class AskedBudget(TypedDict, total=False):
 
 
 @_exact
+class AskedPlanner(TypedDict, total=False):
+    """The cross-entropy method that acts by an adapted model."""
+
+    horizon: Annotated[Count, Field(description="Steps that are looked ahead.")]
+    population: Annotated[int, Field(ge=2, description="Plans that are tried in a round.")]
+    elites: Annotated[int, Field(ge=2, description="The best, around which new ones are drawn.")]
+    iterations: Annotated[Count, Field(description="Rounds before each step.")]
+    real_steps: Annotated[Count, Field(description="Taken in the true environment.")]
+
+
+@_exact
 class AskedEvaluate(TypedDict, total=False):
     """How every variant is tested."""
 
@@ -111,9 +123,17 @@ class AskedEvaluate(TypedDict, total=False):
     test_steps: Annotated[Count, Field(description="Adaptation steps before accuracy counts.")]
     rates: Annotated[
         list[Annotated[float, Field(gt=0)]],
-        Field(min_length=1, description="With held_out: a rate of the steps is chosen."),
+        Field(min_length=1, description="With held_out or a protocol: one of them is chosen."),
     ]
-    rate_tasks: Annotated[Count, Field(description="With held_out: tasks to choose it on.")]
+    rate_tasks: Annotated[Count, Field(description="Tasks or streams to choose it on.")]
+    protocol: Annotated[
+        Literal["continual", "control"],
+        Field(description="A test that is not on episodes: along a stream, or by control."),
+    ]
+    groups: Annotated[int, Field(ge=2, description="Of classes that a stream brings.")]
+    scenario: Annotated[Scenario, Field(description="What a stream brings, and is asked.")]
+    domains: Annotated[Pick, Field(description="The pretext whose classes are a stream's domains.")]
+    planner: Annotated[AskedPlanner, Field(description="The cross-entropy method of control.")]
 
 
 @_exact
@@ -127,6 +147,7 @@ class AskedPattern(TypedDict, total=False):
     tasks: Annotated[Pick, Field(description="Where meta-training episodes come from.")]
     auxiliary: Annotated[Auxiliary, Field(description="A loss added in meta-training, or none.")]
     meta: Annotated[Pick, Field(description="The meta-learning algorithm, or none.")]
+    strategy: Annotated[Pick, Field(description="How a stream is learned, with its protocol.")]
 
 
 class AskedOne(AskedPattern, total=False):
@@ -159,6 +180,7 @@ class AskedGrid(TypedDict, total=False):
     tasks: Several[Pick]
     auxiliary: Several[Auxiliary]
     meta: Several[Pick]
+    strategy: Several[Pick]
     ways: Several[Ways]
     augment: Several[Pick]
     norm: Several[Norm]
@@ -219,6 +241,7 @@ KEYS = {
     "variants": set(AskedVariant.__annotations__),
     "budget": set(AskedBudget.__annotations__),
     "evaluate": set(AskedEvaluate.__annotations__),
+    "planner": set(AskedPlanner.__annotations__),
     "auxiliary": set(AskedAuxiliary.__annotations__),
     "selection": set(AskedSelection.__annotations__),
     "baseline": {*AskedBaseline.__annotations__, *AXES},

@@ -20,7 +20,7 @@ from bench.cell import Json
 from bench.errors import suggest
 from bench.strict_yaml import describe
 
-AXES = ("data", "encoder", "pretext", "init", "tasks", "auxiliary", "meta")
+AXES = ("data", "encoder", "pretext", "init", "tasks", "auxiliary", "meta", "strategy")
 ROLES: Mapping[str, str] = {"data": "train", "data.pretrain": "pretrain", "data.test": "test"}
 """The axes of data: the set that is trained on, and those of two roles that may have another."""
 LABELS = ("none", "validation", "train")  # what a row's training and selection may have seen
@@ -117,15 +117,37 @@ class Budget:
     scale: float = 1.0
 
 
+Scenario = Literal["class", "task", "domain"]  # van de Ven and Tolias (2019), arXiv:1904.07734
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """A test that is not on episodes of classes: along a stream, or by control.
+
+    ``groups``: of a stream, 0 where they are the classes of ``domains``, a pretext that shows
+    every example as each of them. ``planner``: of control.
+    """
+
+    name: Literal["continual", "control"]
+    groups: int = 0
+    scenario: Scenario = "class"
+    domains: Json = None
+    planner: Mapping[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Test episodes, queries of each class, and the adaptation step whose accuracy counts."""
+    """Test episodes, queries of each class, and the adaptation step whose accuracy counts.
+
+    An episode of a protocol is a whole stream, or an environment.
+    """
 
     episodes: int = 600
     queries: int = 15
     test_steps: int = 10
-    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)  # of the steps on a held-out task
-    rate_tasks: int = 60  # of the training family, on which one of the rates is chosen
+    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)  # of the steps that all starts take
+    rate_tasks: int = 60  # kept for it, on which one of the rates is chosen
+    protocol: Protocol | None = None
 
 
 def as_selection(value: Json) -> Json:

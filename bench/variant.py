@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     )
     from bench.dataset import Facts
 
-PLUGINS = ("data", "encoder", "augment", "pretext", "init", "tasks", "auxiliary", "meta")
+PLUGINS = (
+    *("data", "encoder", "augment", "pretext", "init", "tasks", "auxiliary", "meta", "strategy"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

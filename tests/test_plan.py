@@ -11,9 +11,9 @@ from bench.cell import Cell, StageSpec
 from bench.contract import AbstractData
 from bench.dataset import Facts
 from bench.form import Form
-from bench.graph import readouts
 from bench.plan import Plan, make_plan
 from bench.suite import read_suite, with_options
+from bench.tested import readouts
 
 SUITES = Path(__file__).parents[1] / "suites"
 HEAD = "name: small\ndata: glyphs\n"

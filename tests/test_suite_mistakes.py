@@ -131,8 +131,11 @@ MISTAKES = [
         "tasks: {name: pretext, family: [a, {name: a, b: 1}, c]}\nheld_out: [a]",
         ":4: held_out[0]: the family has 2 members called a. Keep one of them:",
     ),
-    ("evaluate: {rates: [0.1]}", ":3: evaluate.rates: rates without held_out. Write held_out"),
-    ("evaluate: {rate_tasks: 9}", ":3: evaluate.rate_tasks: rate_tasks without held_out."),
+    ("evaluate: {rates: [0.1]}", ":3: evaluate.rates: rates without held_out or a protocol."),
+    (
+        "evaluate: {rate_tasks: 9}",
+        ":3: evaluate.rate_tasks: rate_tasks without held_out or a protocol.",
+    ),
     ("evaluate: {rates: [0.1, 0]}", ":3: evaluate.rates[1]: 0. It should be greater than 0."),
     (f"{FAMILY}held_out: [turns]\nevaluate: {{rates: [1, 1]}}", "evaluate.rates[1]: the same as"),
     # what YAML allows and a suite does not

@@ -210,9 +210,10 @@ def floor_of(group: Group, groups: Sequence[Group]) -> Group | None:
 
 
 def _network(group: Group) -> dict[str, Json]:
-    """Return the encoder, and whether it is normalised in groups or in batches."""
+    """Return the encoder, whether it is normalised in groups or batches, and any strategy."""
     params = group.first.params.items()
-    own = {name: value for name, value in params if name.startswith("encoder.")}
+    own = {name: value for name, value in params if name.startswith(("encoder.", "strategy."))}
+    own["strategy"] = group.first.strategy
     return {"name": group.first.encoder, "grouped": group.first.norm == "group", **own}
 
 

@@ -12,7 +12,7 @@ from bench.report.tables import detectable
 from bench.store import Damaged, Store
 
 KINDS: tuple[StageKind, ...] = (*TRAINED, "evaluate", "audit")
-PLUGINS = ("data", "encoder", "pretext", "meta", "tasks", "member")
+PLUGINS = ("data", "encoder", "pretext", "meta", "tasks", "member", "strategy")
 # Conv4-64 on one core at 32x32x3: 75 examples forward and backward took 0.094 s; a test episode of
 # 425 to 625 passes (ten steps, five read-outs) 0.20 to 0.41 s. One of the ten starts of k-means, of
 # 20,560 examples in 500 clusters: 1 to 2 s.
