@@ -7,16 +7,22 @@ through ``torch.func.vmap`` together. Constants, chosen by measurement, never at
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from bench.contract import AbstractLearner, Loss, Norm, Task, Tensors
+from bench.contract import AbstractLearner, Loss, Norm, Tensors
 from bench.stages.network import Network, Statistics
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 TASKS_AT_ONCE = {"cpu": 1, "cuda": 16}  # of one vmap; 1 is a loop
 EMBED_AT_ONCE = 512  # examples in one forward pass
+
+Shown = TypeVar("Shown", bound="DataclassInstance")  # tensors, such as a ``Task``, of one shape all
 
 
 def channels_last(device: torch.device, *, second_order: bool) -> bool:
@@ -138,18 +144,23 @@ def _gradient(
     return value if differentiable else value.detach(), dict(zip(params, gradients, strict=True))
 
 
+def in_parts(embed: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Embed examples, as many of them in one pass as is sensible."""
+    return torch.cat([embed(one) for one in torch.split(x, EMBED_AT_ONCE)])
+
+
 def over_tasks(
-    function: Callable[[Task], tuple[Tensor, ...]], tasks: Sequence[Task], *, vectorised: bool
+    function: Callable[[Shown], tuple[Tensor, ...]], tasks: Sequence[Shown], *, vectorised: bool
 ) -> tuple[Tensor, ...]:
     """Apply a function of one task to several, in a loop or by vmap; results are stacked."""
     if not vectorised:
         results = [function(task) for task in tasks]
         return tuple(torch.stack(parts) for parts in zip(*results, strict=True))
     first = tasks[0]
-    names = [field.name for field in fields(Task) if isinstance(getattr(first, field.name), Tensor)]
+    names = [one.name for one in fields(first) if isinstance(getattr(first, one.name), Tensor)]
 
     def of_tensors(parts: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        return function(replace(first, **parts))  # type: ignore[arg-type]  # its tensors alone
+        return function(replace(first, **parts))
 
     stacked = {name: torch.stack([getattr(task, name) for task in tasks]) for name in names}
     return tuple(vmap(of_tensors)(stacked))
@@ -157,8 +168,8 @@ def over_tasks(
 
 def counted(
     learner: Learner,
-    function: Callable[[Task], tuple[Tensor, ...]],
-    tasks: Sequence[Task],
+    function: Callable[[Shown], tuple[Tensor, ...]],
+    tasks: Sequence[Shown],
     *,
     vectorised: bool,
 ) -> tuple[tuple[Tensor, ...], int]:

@@ -17,20 +17,20 @@ from bench.episodes import Bank, draw_bank
 from bench.stages.checkpoint import read_checkpoint, write_checkpoint
 from bench.stages.cluster import pseudo_classes
 from bench.stages.engine import (
-    EMBED_AT_ONCE,
     TASKS_AT_ONCE,
     FeatureLearner,
     Learner,
     channels_last,
     counted,
+    in_parts,
 )
+from bench.stages.examination import REPORTS
 from bench.stages.model import Model, assemble
 from bench.stages.place import Clock, Diverged, Place, Result, made_by, peak_memory
 from bench.stages.source import modality_of, read_part
 from bench.stages.streams import seed_default
 
 EPISODES = "episodes.parquet"
-REPORTS = 20  # progress events of one evaluation
 
 
 def evaluate(spec: StageSpec, place: Place) -> Result:
@@ -189,9 +189,8 @@ class Examiner:
 
     def _embed_all(self, x: Tensor) -> Tensor:
         """Embed the whole split once: under running statistics an example stands alone."""
-        parts = torch.split(x, EMBED_AT_ONCE)
-        embed = self._learner.embed
-        return torch.cat([embed(self._model.params, self._modality.inputs(one)) for one in parts])
+        embed, params = self._learner.embed, self._model.params
+        return in_parts(lambda one: embed(params, self._modality.inputs(one)), x)
 
 
 def at_steps(trajectory: Iterator[Tensors], readouts: list[int]) -> Iterator[Tensors]:

@@ -11,8 +11,7 @@ Shapes: E tasks, R read-outs, M = 2 measures, N ways, D features.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 
 import numpy as np
 import torch
@@ -20,23 +19,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.catalogue import rebuild
-from bench.cell import Json, Progress, StageSpec, Started, digest
+from bench.cell import Json, StageSpec, digest
 from bench.contract import AbstractClassifying, Task, Tensors
 from bench.dataset import Part
 from bench.episodes import PretextBank, draw_pretext_bank
 from bench.inner import gradient_steps
 from bench.schemes import support_loss
-from bench.stages.checkpoint import read_checkpoint, write_checkpoint
 from bench.stages.engine import TASKS_AT_ONCE, Learner, channels_last, counted
-from bench.stages.evaluate import EPISODES, REPORTS, at_steps, episodes_file
+from bench.stages.evaluate import EPISODES, at_steps, episodes_file
+from bench.stages.examination import Answers, Choice, Tell, choose, examine
 from bench.stages.model import Model, assemble
-from bench.stages.place import Clock, Diverged, Place, Result, made_by, peak_memory
+from bench.stages.place import Diverged, Place, Result, peak_memory
 from bench.stages.source import modality_of, read_part
 from bench.stages.streams import generator, seed_default
 
 MEASURES = ("accuracy", "loss")
 TaskOf = Callable[[int], Task]
-Tell = Callable[[int, Mapping[str, float]], None]
 
 
 def few_steps(spec: StageSpec, place: Place) -> Result:
@@ -46,13 +44,14 @@ def few_steps(spec: StageSpec, place: Place) -> Result:
     pupil = Pupil(spec, place, model)
     split, episodes = inputs["data"]["split"], inputs["episodes"]
     bank, task_of = new_tasks(inputs, place, inputs["member"], split, episodes)
-    answers_ERM, chosen, seconds = _examine(spec, place, pupil, task_of)
+    done = _examine(spec, place, pupil, task_of)
+    answers_ERM, chosen = done.answers, done.chosen
     mean_RM, steps = answers_ERM.mean(0), inputs["readouts"]
     return Result(
         metrics={name: float(mean_RM[-1, m]) for m, name in enumerate(MEASURES)},
         curve={"steps": steps, **{n: mean_RM[:, m].tolist() for m, n in enumerate(MEASURES)}},
         cost={
-            "seconds": seconds,
+            "seconds": done.seconds,
             "examples": pupil.passed,
             "peak_memory_bytes": peak_memory(place.device),
             "parameters": model.num_parameters,
@@ -195,37 +194,21 @@ class Pupil:
         return torch.stack([self.scores(params, task) for params in self.adapted(task, rate)])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """The rate that was chosen, and the loss by which it was, for each rate of the grid."""
-
-    rate: float
-    losses: Mapping[float, float]
-
-    @property
-    def described(self) -> list[Json]:
-        """Pairs of rate and loss; None for a loss that was not finite."""
-        return [[rate, loss if isfinite(loss) else None] for rate, loss in self.losses.items()]
-
-
 def choose_rate(spec: StageSpec, place: Place, pupil: Pupil, tell: Tell) -> Choice:
     """Choose the rate of least mean loss on tasks of the training family, never of the new one.
-
-    A rate under which any loss is not finite counts as infinite; of equal ones the smaller wins.
 
     Raises:
         Diverged: no rate of the grid has a finite loss.
     """
-    inputs, losses = spec.inputs, {}
-    tasks = list(_choice_tasks(inputs, place))
-    for number, rate in enumerate(sorted(inputs["rates"])):
-        losses[rate] = _loss_under(rate, pupil, tasks)
-        done = (number + 1) * len(tasks)
-        tell(done, {"loss": losses[rate]} if isfinite(losses[rate]) else {})
-    best = min(losses, key=lambda rate: losses[rate])
-    if not isfinite(losses[best]):
-        raise Diverged("a loss on tasks of the training family, under every rate of the grid")
-    return Choice(rate=best, losses=losses)
+    tasks = list(_choice_tasks(spec.inputs, place))
+    return choose(
+        spec.inputs,
+        lambda rate: _loss_under(rate, pupil, tasks),
+        tell,
+        name="loss",
+        highest=False,
+        where="tasks of the training family",
+    )
 
 
 def _choice_tasks(inputs: Mapping[str, Json], place: Place) -> Iterator[Task]:
@@ -253,43 +236,23 @@ def _loss_under(rate: float, pupil: Pupil, tasks: Sequence[Task]) -> float:
     return float(np.concatenate(found).mean())
 
 
-def _examine(
-    spec: StageSpec, place: Place, pupil: Pupil, task_of: TaskOf
-) -> tuple[np.ndarray, Choice, float]:
+def _examine(spec: StageSpec, place: Place, pupil: Pupil, task_of: TaskOf) -> Answers:
     """Choose the rate, go through the bank; from the checkpoint where there is one."""
-    inputs, episodes = spec.inputs, spec.inputs["episodes"]
-    before = len(inputs["rates"]) * inputs["rate_tasks"]
-    path, made = place.store.partial(spec.key) / "checkpoint.safetensors", made_by(place.device)
-    found = read_checkpoint(path, made)
-    done = [found[0]["answers"].numpy()] if found else []
-    count = len(done[0]) if found else 0
-    clock = Clock(found[1]["seconds"] if found else 0.0)
-    pupil.passed = found[1]["passed"] if found else 0
-    total = before + episodes
-    place.emit(Started(key=spec.key, step=before + count if found else 0, total=total))
 
-    def tell(step: int, values: Mapping[str, float]) -> None:
-        place.emit(Progress(key=spec.key, step=step, total=total, values=values))
+    def answer(first: int, last: int, rate: float) -> np.ndarray:
+        answers_ERM = pupil.answer([task_of(e) for e in range(first, last)], rate, first)
+        if not np.isfinite(answers_ERM).all():
+            raise Diverged(f"an answer to a task from {first}, under rate {rate:g}")
+        return answers_ERM
 
-    with torch.no_grad():
-        if found:
-            losses = {rate: inf if loss is None else loss for rate, loss in found[1]["losses"]}
-            chosen = Choice(rate=found[1]["rate"], losses=losses)
-        else:
-            chosen = choose_rate(spec, place, pupil, tell)
-        written, told = clock.seconds(), count
-        while count < episodes:
-            tasks = [task_of(e) for e in range(count, min(count + pupil.at_once, episodes))]
-            done.append(pupil.answer(tasks, chosen.rate, count))
-            if not np.isfinite(done[-1]).all():
-                raise Diverged(f"an answer to a task from {count}, under rate {chosen.rate:g}")
-            count += len(tasks)
-            if count - told >= episodes / REPORTS or count == episodes:
-                told, means = count, np.concatenate(done)[:, -1].mean(0)
-                tell(before + count, dict(zip(MEASURES, map(float, means), strict=True)))
-            if clock.seconds() - written > place.checkpoint_seconds:
-                written = clock.seconds()
-                note = {"made": made, "seconds": written, "passed": pupil.passed}
-                note |= {"rate": chosen.rate, "losses": chosen.described}
-                write_checkpoint(path, {"answers": torch.from_numpy(np.concatenate(done))}, note)
-    return np.concatenate(done), chosen, clock.seconds()
+    return examine(
+        spec,
+        place,
+        pupil,
+        before=len(spec.inputs["rates"]) * spec.inputs["rate_tasks"],
+        choice=lambda tell: choose_rate(spec, place, pupil, tell),
+        answer=answer,
+        values=lambda done_ERM: dict(
+            zip(MEASURES, map(float, done_ERM[:, -1].mean(0)), strict=True)
+        ),
+    )

@@ -1,7 +1,7 @@
 """Train an encoder before anything else: on a pretext task, without labels, or on the labels."""
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
@@ -18,7 +18,6 @@ from bench.contract import (
     Validation,
 )
 from bench.dataset import Part
-from bench.seeds import Coordinate
 from bench.stages.checkpoint import chosen, prefixed
 from bench.stages.engine import channels_last
 from bench.stages.model import assemble
@@ -26,7 +25,7 @@ from bench.stages.network import part_of
 from bench.stages.place import Place, Result
 from bench.stages.search import search
 from bench.stages.selection import Loss, snapshots
-from bench.stages.source import Source, augmentation, read_part
+from bench.stages.source import Batches, Source, augmentation, read_part
 from bench.stages.streams import generator, seed_default
 from bench.stages.trainee import Trainee
 from bench.stages.training import train, trained
@@ -58,7 +57,7 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
 
     def forward(
         stream: str,
-        batches: _Batches,
+        batches: Batches,
         of: Source,
         number: int,
         params: Tensors,
@@ -73,7 +72,7 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
         net = Trainee(model.network, params, buffers, of, validation=draw)
         return *objective.loss(net, chosen(carried, "state/"), of, index, rng), buffers
 
-    batches = _Batches(source.num_examples, size, "pretrain order", digest, seed)
+    batches = Batches(source.num_examples, size, "pretrain order", digest, seed)
     asked = objective.validates
     validation = episodes(spec, place, model, asked, policy, "outer episode") if asked else None
 
@@ -93,7 +92,7 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
 
     def loss_on(held_out: Part) -> Loss:
         unseen = Source(held_out, policy, place.device, labels=False)
-        order = _Batches(unseen.num_examples, size, "selection order", digest, seed)
+        order = Batches(unseen.num_examples, size, "selection order", digest, seed)
         return lambda number, params, carried: forward(
             "selection", order, unseen, number, params, carried
         )[0]
@@ -136,24 +135,3 @@ class _Objective:
         if isinstance(self.plugin, AbstractInit):
             return self.plugin.loss(net, x, source.labels(index), rng), {}
         return self.plugin.loss(net, state, x, rng)
-
-
-class _Batches:
-    """Epochs in random order, cut into whole batches; a function of the step alone.
-
-    The order names no pretext: pretexts with one batch size see the same examples.
-    """
-
-    def __init__(self, num_examples: int, batch_size: int, *coordinates: Coordinate) -> None:
-        self._size, self._count = batch_size, num_examples // batch_size
-        self._order = lru_cache(maxsize=1)(
-            lambda epoch: torch.randperm(
-                num_examples,
-                generator=generator(torch.device("cpu"), *coordinates, epoch),
-            )
-        )
-
-    def index(self, step: int) -> Tensor:
-        """Return the examples of one step's batch."""
-        epoch, place = divmod(step, self._count)
-        return self._order(epoch)[place * self._size : (place + 1) * self._size]

@@ -1,7 +1,7 @@
 """A split of a data set as one tensor on the device: episodes are index gathers."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from bench.catalogue import build, rebuild
 from bench.cell import Json
 from bench.contract import AbstractAugment, AbstractModality, AbstractSource, Form
 from bench.dataset import Part, open_known
+from bench.seeds import Coordinate
 from bench.stages.streams import generator
 
 Members = tuple[Tensor, Tensor]  # examples of each group, padded with -1, and their number
@@ -113,6 +114,28 @@ class Source(AbstractSource):
     def clusters(self) -> list[Members]:
         """Return for each partition the examples of its clusters, and their number."""
         return self._clusters or list(super().clusters())
+
+
+class Batches:
+    """Epochs in random order, cut into whole batches; a function of the step alone.
+
+    The order names no pretext: pretexts with one batch size see the same examples.
+    """
+
+    def __init__(self, num_examples: int, batch_size: int, *coordinates: Coordinate) -> None:
+        """Take how many examples there are, in a batch too, and what the order is drawn from."""
+        self._size, self._count = batch_size, num_examples // batch_size
+        self._order = lru_cache(maxsize=1)(
+            lambda epoch: torch.randperm(
+                num_examples,
+                generator=generator(torch.device("cpu"), *coordinates, epoch),
+            )
+        )
+
+    def index(self, step: int) -> Tensor:
+        """Return the examples of one step's batch."""
+        epoch, place = divmod(step, self._count)
+        return self._order(epoch)[place * self._size : (place + 1) * self._size]
 
 
 def members_of(group_N: Tensor, least: int) -> Members:
