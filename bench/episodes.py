@@ -125,6 +125,77 @@ def draw_pretext_bank(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class StreamBank:
+    """Streams of groups: E streams, T groups, N classes of a group, K shots, Q queries.
+
+    ``support_ETKN`` and ``query_ETQN`` are positions in the split, ``classes_TN`` the classes of a
+    stream that the columns of a group are, and ``domains_ET`` the domain that each group is shown
+    in, where groups are domains. A stream shows no example twice. ``digest`` covers every draw,
+    beyond the K shots too.
+    """
+
+    support_ETKN: np.ndarray
+    query_ETQN: np.ndarray
+    classes_TN: np.ndarray
+    domains_ET: np.ndarray | None
+    digest: str
+
+
+def draw_streams(
+    counts: Sequence[int],
+    *,
+    data_digest: str,
+    split: str,
+    groups: int,
+    ways: int,
+    shots: int,
+    queries: int,
+    streams: int,
+    domains: str | None = None,
+) -> StreamBank:
+    """Draw streams of ``groups`` times ``ways`` classes of a split; see ``draw_bank``.
+
+    With ``domains`` (the digest of what shows them) groups are domains, all of the same ``ways``
+    classes: the order of the domains in stream e derives from (data digest, split, domains, ways,
+    queries, e). Supports are cut so that the 1-shot ones are subsets of the 5-shot ones.
+
+    Raises:
+        ValueError: the split has not that many classes, or examples in a class.
+    """
+    cut = 1 if domains is None else groups  # into how many groups the examples of a class go
+    bank = draw_bank(
+        counts,
+        data_digest=data_digest,
+        split=split,
+        ways=ways * groups // cut,
+        shots=shots * cut,
+        queries=queries * cut,
+        episodes=streams,
+    )
+
+    def in_groups(positions_ECX: np.ndarray) -> np.ndarray:
+        if domains is None:
+            return positions_ECX.reshape(streams, groups, ways, -1).swapaxes(2, 3)
+        return positions_ECX.reshape(streams, ways, -1, groups).transpose(0, 3, 2, 1)
+
+    order = None
+    if domains is not None:
+        at = ("order of domains", data_digest, split, domains, ways, queries)
+        philox = (np.random.Philox(key=derive(*at, stream)) for stream in range(streams))
+        order = np.stack([_order(one, groups) for one in philox])
+    total = hashlib.sha256(bank.digest.encode())
+    total.update(b"" if order is None else order.astype("<i8").tobytes())
+    classes = np.arange(ways * groups // cut).reshape(-1, ways)
+    return StreamBank(
+        support_ETKN=in_groups(bank.support_ENK),
+        query_ETQN=in_groups(bank.query_ENQ),
+        classes_TN=np.broadcast_to(classes, (groups, ways)),
+        domains_ET=order,
+        digest=total.hexdigest(),
+    )
+
+
 def _order(stream: np.random.Philox, count: int) -> np.ndarray:
     """Return a random order of ``count`` things."""
     return np.argsort(stream.random_raw(count), kind="stable")

@@ -21,7 +21,7 @@ class Lesson:
 
     ``seen`` [C] says which classes have been met, this group's included; ``own`` [C] which ones
     its examples are told apart among: all that are seen, or the group's where a query is told its
-    group.
+    group. ``kept_own`` [M, C] says the same of each kept example; None: ``own`` holds for all.
     """
 
     new_x: Tensor
@@ -30,6 +30,7 @@ class Lesson:
     kept_y: Tensor
     seen: Tensor
     own: Tensor
+    kept_own: Tensor | None = None
 
 
 class AbstractStrategy(AbstractPlugin):
