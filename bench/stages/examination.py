@@ -41,12 +41,12 @@ def choose(
     *,
     name: str,
     highest: bool,
-    where: str,
+    failing: str,
 ) -> Choice:
     """Choose the rate of the least value, or of the highest one; of equal ones the smaller wins.
 
-    A value that is not finite is never the best. ``name`` is what values are told as, ``where``
-    says in an error where they are from.
+    A value that is not finite is never the best. ``name`` is what values are told as,
+    ``failing`` what then is not finite.
 
     Raises:
         Diverged: no rate of the grid has a finite value.
@@ -58,7 +58,7 @@ def choose(
         tell((number + 1) * inputs["rate_tasks"], {name: found[rate]} if finite else {})
     finite_ones = {rate: one for rate, one in found.items() if isfinite(one)}
     if not finite_ones:
-        raise Diverged(f"a {name} on {where}, under every rate of the grid")
+        raise Diverged(f"{failing}, under every rate of the grid")
     pick = max if highest else min
     return Choice(rate=pick(finite_ones, key=finite_ones.__getitem__), found=found)
 

@@ -30,8 +30,8 @@ from bench.stages.evaluate import EPISODES, at_steps, episodes_file
 from bench.stages.examination import Answers, Choice, Tell, choose, examine
 from bench.stages.model import Model, assemble
 from bench.stages.place import Diverged, Place, Result, peak_memory
-from bench.stages.source import modality_of, read_part
-from bench.stages.streams import generator, seed_default
+from bench.stages.source import read_part, shown_as
+from bench.stages.streams import seed_default
 
 MEASURES = ("accuracy", "loss")
 TaskOf = Callable[[int], Task]
@@ -110,12 +110,9 @@ def new_tasks(
     label_N = torch.arange(inputs["ways"])
 
     def shown(task: int, positions_XN: np.ndarray, role: str) -> tuple[Tensor, Tensor]:
-        x = torch.from_numpy(part.examples[positions_XN.ravel()])
         class_B = torch.from_numpy(bank.classes_EN[task]).repeat(len(positions_XN))
         at = (data, split, name, inputs["ways"], inputs["queries"], task, role)
-        seed_default("pretext view, default generator", *at)
-        rng = generator(torch.device("cpu"), "pretext view", *at)
-        views = member.show(modality_of(part.form).inputs(x), class_B, rng)
+        views = shown_as(member, part, positions_XN.ravel(), class_B, *at)
         return views.to(place.device), label_N.repeat(len(positions_XN)).to(place.device)
 
     def task_of(task: int) -> Task:
@@ -207,7 +204,7 @@ def choose_rate(spec: StageSpec, place: Place, pupil: Pupil, tell: Tell) -> Choi
         tell,
         name="loss",
         highest=False,
-        where="tasks of the training family",
+        failing="a loss on tasks of the training family",
     )
 
 

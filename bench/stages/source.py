@@ -10,10 +10,16 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bench.catalogue import build, rebuild
 from bench.cell import Json
-from bench.contract import AbstractAugment, AbstractModality, AbstractSource, Form
+from bench.contract import (
+    AbstractAugment,
+    AbstractClassifying,
+    AbstractModality,
+    AbstractSource,
+    Form,
+)
 from bench.dataset import Part, open_known
 from bench.seeds import Coordinate
-from bench.stages.streams import generator
+from bench.stages.streams import generator, seed_default
 
 Members = tuple[Tensor, Tensor]  # examples of each group, padded with -1, and their number
 
@@ -114,6 +120,20 @@ class Source(AbstractSource):
     def clusters(self) -> list[Members]:
         """Return for each partition the examples of its clusters, and their number."""
         return self._clusters or list(super().clusters())
+
+
+def shown_as(
+    pretext: AbstractClassifying,
+    part: Part,
+    positions_B: np.ndarray,
+    class_B: Tensor,
+    *at: Coordinate,
+) -> Tensor:
+    """Show examples of a split as classes of a pretext, on the CPU; ``at`` names the draws."""
+    x = torch.from_numpy(part.examples[positions_B])
+    seed_default("pretext view, default generator", *at)
+    rng = generator(torch.device("cpu"), "pretext view", *at)
+    return pretext.show(modality_of(part.form).inputs(x), class_B, rng)
 
 
 class Batches:
