@@ -7,6 +7,7 @@ from bench.cell import Finished, StageKind, StageSpec
 from bench.stages.audit_data import audit_data
 from bench.stages.audit_row import audit_row
 from bench.stages.cluster import cluster
+from bench.stages.continual import continual
 from bench.stages.evaluate import evaluate
 from bench.stages.few_steps import few_steps
 from bench.stages.metatrain import metatrain
@@ -19,12 +20,18 @@ STAGES: Mapping[StageKind, Callable[[StageSpec, Place], Result]] = {
     "metatrain": metatrain,
     "evaluate": evaluate,
 }
+PROTOCOLS: Mapping[str, Callable[[StageSpec, Place], Result]] = {
+    "few_steps": few_steps,
+    "continual": continual,
+}
+"""What a row is tested by where that is not on episodes, by the name in its inputs."""
 
 
 def _function(spec: StageSpec) -> Callable[[StageSpec, Place], Result]:
     if spec.kind == "audit":
         return audit_data if spec.inputs["subject"] == "data" else audit_row
-    return few_steps if spec.inputs.get("protocol") == "few_steps" else STAGES[spec.kind]
+    protocol = spec.inputs.get("protocol")
+    return PROTOCOLS[protocol] if protocol else STAGES[spec.kind]
 
 
 def perform(spec: StageSpec, place: Place) -> None:
