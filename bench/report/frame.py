@@ -11,6 +11,7 @@ import pandas as pd
 from bench.cell import Json
 from bench.errors import UserError
 from bench.plan import Plan
+from bench.report.evidence.episodes import HEADLINES
 from bench.report.results import CellResult, Results, read_results
 from bench.store import Store, write_atomic
 
@@ -25,8 +26,9 @@ def cell_frame(plan: Plan, store: Store) -> pd.DataFrame:
     """Return one row a cell in the plan's order.
 
     Coordinates, ``status`` (done, failed, missing), ``accuracy`` in [0, 1], ``norm`` and the
-    parameters that vary between cells, then ``cost.*`` and ``provenance.*``. Where tasks were
-    held out: which (``held_out``), query ``loss`` in nats, and the ``rate`` that was chosen.
+    parameters that vary between cells, then ``cost.*`` and ``provenance.*``. Beside accuracy each
+    other measure that manifests state: query ``loss`` in nats where tasks were held out (which:
+    ``held_out``). Where a ``rate`` of steps at test was chosen: that.
     Where rows were tuned: of which row a cell is what it was before (``default_of``).
     """
     return frame_of(read_results(plan, store))
@@ -36,14 +38,14 @@ def frame_of(results: Results) -> pd.DataFrame:
     """As ``cell_frame``, of results that were read already."""
     cells = results.every_cell
     new = any(one.cell.held_out for one in cells)
+    rated = new or any("rate" in one.manifest for one in cells)
     names = (*COORDINATES, *(["held_out"] * new), *(["default_of"] * bool(results.default_cells)))
     coordinates = {name: [getattr(one.cell, name) for one in cells] for name in names}
     outcome: dict[str, list[Any]] = {
         "status": [one.status for one in cells],
-        "accuracy": [_metric(one, "accuracy") for one in cells],
+        **{name: [_metric(one, name) for one in cells] for name in _measures(cells, new)},
     }
-    if new:
-        outcome["loss"] = [_metric(one, "loss") for one in cells]
+    if rated:
         outcome["rate"] = [float(one.manifest.get("rate", "nan")) for one in cells]
     return pd.DataFrame(
         coordinates | outcome | _varying(cells) | _costs(results) | _provenance(cells)
@@ -79,8 +81,15 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
     return text.encode()
 
 
+def _measures(cells: Sequence[CellResult], new: bool) -> list[str]:
+    """Name what manifests state of the headline read-out, and what is due where none is done."""
+    stated = dict.fromkeys(name for one in cells for name in one.manifest.get("metrics", ()))
+    first = [name for name in HEADLINES if name in stated]
+    return list(dict.fromkeys([*first, *stated])) or ["accuracy", *(["loss"] * new)]
+
+
 def _metric(result: CellResult, name: str) -> float:
-    return float(result.manifest["metrics"][name]) if result.manifest else float("nan")
+    return float(result.manifest.get("metrics", {}).get(name, "nan"))
 
 
 def _varying(cells: Sequence[CellResult]) -> dict[str, pd.Series]:

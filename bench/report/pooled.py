@@ -79,7 +79,9 @@ def _joined(parts: Sequence[CellResult], held_out: str) -> CellResult:
         parts[0],
         cell=cell,
         manifest={**parts[0].manifest, "bank": bank},
-        accuracy_TE=np.mean([one.accuracy_TE for one in parts], axis=0),
-        loss_TE=np.mean([one.loss_TE for one in parts], axis=0),
+        measured_TE={
+            name: np.mean([one.measured_TE[name] for one in parts], axis=0)
+            for name in parts[0].measured_TE
+        },
         parts=tuple(parts),
     )

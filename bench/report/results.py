@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.cell import ROLES, Cell, Json
 from bench.plan import Plan
+from bench.report.evidence.episodes import headline
 from bench.report.evidence.evidence import Evidence, gather
 from bench.report.evidence.looks import row_name, standing
 from bench.store import Store
@@ -22,10 +23,11 @@ Status = Literal["done", "failed", "missing"]
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """One cell's outcome; ``reason`` says why it is not done, ``accuracy_TE`` is in [0, 1].
+    """One cell's outcome; ``reason`` says why it is not done.
 
-    ``loss_TE`` (nats) is there where a held-out task was tested. ``parts``: the outcomes that one
-    is the mean of, with all their episodes.
+    ``measured_TE``: accuracy in [0, 1], and what else its protocol measures, as ``Episodes`` has
+    it: loss (nats) where a held-out task was tested. ``parts``: the outcomes that one is the mean
+    of, with all their episodes.
     """
 
     cell: Cell
@@ -34,9 +36,13 @@ class CellResult:
     manifest: Mapping[str, Json] = field(default_factory=dict)
     trained: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)  # role -> manifest
     steps: tuple[int, ...] = ()
-    accuracy_TE: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
-    loss_TE: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    measured_TE: Mapping[str, np.ndarray] = field(default_factory=dict)
     parts: tuple["CellResult", ...] = ()
+
+    @property
+    def accuracy_TE(self) -> np.ndarray:  # noqa: N802  # a shape suffix
+        """The headline, which verdicts are of: accuracies, or shares of variance explained."""
+        return headline(self.measured_TE)
 
     @property
     def seconds(self) -> float:
@@ -120,9 +126,9 @@ class Group:
         """Headline accuracies [S, E], of the named seeds alone where some are named."""
         return np.stack([r.accuracy_TE[-1] for r in self._chosen(seeds)])
 
-    def losses(self, seeds: frozenset[int] | None = None) -> np.ndarray:
-        """Query losses [T, S, E] in nats; of the named seeds alone where some are named."""
-        return np.stack([one.loss_TE for one in self._chosen(seeds)], axis=1)
+    def measured(self, name: str, seeds: frozenset[int] | None = None) -> np.ndarray:
+        """One measure [T, S, E], as ``loss`` in nats; of the named seeds alone where some are."""
+        return np.stack([one.measured_TE[name] for one in self._chosen(seeds)], axis=1)
 
     def accuracies(self, seeds: frozenset[int] | None = None) -> np.ndarray:
         """Accuracies [T, S, E] after each read-out, of the named seeds alone where some are."""
@@ -259,8 +265,7 @@ def _cell(
         manifest=manifests[key],
         trained={role: manifests[cell.stages[role]] for role in roles},
         steps=measured.steps,
-        accuracy_TE=measured.accuracy_TE,
-        loss_TE=measured.loss_TE,
+        measured_TE=measured.measured_TE,
     )
 
 

@@ -133,8 +133,8 @@ def _check_evidence(evidence: Evidence, found: Verification) -> None:
 
 def _means(manifest: Mapping[str, Json], measured: Episodes, name: str) -> Iterator[str]:
     """Compare each mean that a manifest states with the mean over the episodes."""
-    for measure, values_TE in (("accuracy", measured.accuracy_TE), ("loss", measured.loss_TE)):
-        if measure in manifest["metrics"] and values_TE.size:
+    for measure, values_TE in measured.measured_TE.items():
+        if measure in manifest["metrics"]:
             stated, mean = float(manifest["metrics"][measure]), float(values_TE[-1].mean())
             if not abs(stated - mean) <= TOLERANCE * abs(mean) + 1e-12:
                 yield f"{name}: {measure} stated {stated}, of the episodes {mean}"
@@ -240,8 +240,11 @@ def _equal(one: Episodes, other: Episodes | None) -> bool:
     return (
         other is not None
         and one.steps == other.steps
-        and np.array_equal(one.accuracy_TE, other.accuracy_TE)
-        and np.array_equal(one.loss_TE, other.loss_TE)
+        and one.measured_TE.keys() == other.measured_TE.keys()
+        and all(
+            np.array_equal(values_TE, other.measured_TE[name], equal_nan=True)
+            for name, values_TE in one.measured_TE.items()
+        )
     )
 
 

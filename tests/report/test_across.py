@@ -131,7 +131,7 @@ def over(results: Results, number: int, *, lacking: str = "", shift: float = 0.0
                 moved = one.accuracy_TE + rng.normal(0, 0.01)
                 moved = moved + shift * (one.cell.variant == "simclr + maml")
                 cell = replace(one.cell, data=f"set{data}")
-                cells.append(replace(one, cell=cell, accuracy_TE=moved))
+                cells.append(replace(one, cell=cell, measured_TE={"accuracy": moved}))
     return replace(results, cells=tuple(cells))
 
 

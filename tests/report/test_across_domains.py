@@ -52,7 +52,8 @@ def moved(
             }
             own = {**one.cell.params, **(params or {})}
             cell = replace(one.cell, data=data, stages=stages, params=own)
-            cells.append(replace(one, cell=cell, accuracy_TE=one.accuracy_TE - noise))
+            moved = {"accuracy": one.accuracy_TE - noise}
+            cells.append(replace(one, cell=cell, measured_TE=moved))
     settings = {**results.plan.settings, "roles": {key: dict(one) for key, one in names.items()}}
     return replace(results, plan=replace(results.plan, settings=settings), cells=tuple(cells))
 

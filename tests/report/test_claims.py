@@ -234,7 +234,9 @@ def test_equal_rows_tell_no_spread(synthetic: Make) -> None:
     twin = replace(METHODS[1], label="twin", meta="reptile")
     results = results_of(synthetic(methods=(METHODS[1], twin), shots=(1,)))
     same = {one.cell.seed: one.accuracy_TE for one in results.cells if one.cell.variant != "twin"}
-    cells = [replace(one, accuracy_TE=same[one.cell.seed][-1:]) for one in results.cells]
+    cells = [
+        replace(one, measured_TE={"accuracy": same[one.cell.seed][-1:]}) for one in results.cells
+    ]
     own = blocks(replace(results, cells=tuple(cells)))
 
     value, source = detectable(own, 5)

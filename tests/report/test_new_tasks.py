@@ -64,7 +64,7 @@ def test_the_mean_is_over_the_episodes_of_all_members(held: Make) -> None:
     assert maml.baseline is not None
     assert maml.baseline.difference == paired_difference(a_SE, b_SE)
     (speed,) = [one for one in speeds(mean, 0.01) if one.row.group.variant == "maml"]
-    last_SE = np.mean([part.losses()[-1] for part in parts], axis=0)
+    last_SE = np.mean([part.measured("loss")[-1] for part in parts], axis=0)
     assert speed.losses[-1] == crossed_interval(last_SE)
     assert speed.steps == (0, 1, 3, 5)
 
@@ -219,7 +219,7 @@ def test_pairs_are_compared_at_every_read_out_in_both_measures(held: Make) -> No
     own, joint = group(results, "maml", "rotation"), group(results, "joint", "rotation")
     for place, steps in enumerate((1, 3, 5), start=1):
         accuracy = paired_difference(own.accuracies()[place], joint.accuracies()[place])
-        loss = paired_difference(own.losses()[place], joint.losses()[place])
+        loss = paired_difference(own.measured("loss")[place], joint.measured("loss")[place])
         assert one.compared[steps, "accuracy"].difference == accuracy
         turned = one.compared[steps, "loss"].difference
         assert turned is not None
@@ -284,7 +284,7 @@ def test_the_report_shows_tables_and_figures_of_new_tasks(held: Make, tmp_path: 
 
 def group_loss(plan: Plan, store: Store) -> float:
     """Return the mean of MAML's last losses on new rotation tasks."""
-    return float(group(read_results(plan, store), "maml", "rotation").losses()[-1].mean())
+    return float(group(read_results(plan, store), "maml", "rotation").measured("loss")[-1].mean())
 
 
 def test_cells_are_exported_with_task_loss_and_rate(held: Make) -> None:
@@ -363,7 +363,7 @@ def test_what_tells_members_apart_does_not_widen_their_mean(held: Make) -> None:
     plan, store = held().build()
     results = read_results(plan, store)
     raised = [
-        replace(one, accuracy_TE=one.accuracy_TE + 0.1)
+        replace(one, measured_TE={**one.measured_TE, "accuracy": one.accuracy_TE + 0.1})
         if one.cell.held_out == "rotation" and one.status == "done"
         else one
         for one in results.cells

@@ -66,7 +66,12 @@ def row(mean: float = 0.988, spread: float = 0.001, seeds: int = 3, **changes: o
     cells = [Cell(seed=seed, **(fields | changes)) for seed in range(3)]
     a_SE = mean + spread * np.array([[-1.0], [0.0], [1.0]]) + np.array([[-1, 1, -1, 1]]) * 1e-4
     results = [
-        CellResult(cell=cell, status="done", manifest={"bank": "b"}, accuracy_TE=a_SE[[cell.seed]])
+        CellResult(
+            cell=cell,
+            status="done",
+            manifest={"bank": "b"},
+            measured_TE={"accuracy": a_SE[[cell.seed]]},
+        )
         if cell.seed < seeds
         else CellResult(cell=cell, status="missing")
         for cell in cells

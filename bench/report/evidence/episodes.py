@@ -1,5 +1,8 @@
 """Every test episode of a report in one parquet file, and the episodes of one evaluation.
 
+Of a file every column but episode and step (and key) is a measure; one without a single number
+is none.
+
 Shapes: E test episodes, T read-outs (numbers of test-time steps).
 """
 
@@ -13,6 +16,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 EPISODES = "episodes.parquet"
+PLACES = ("key", "episode", "step")  # columns that are no measures
+HEADLINES = ("explained", "accuracy")  # the first that was measured is what verdicts are of
 
 
 class Unreadable(Exception):
@@ -21,11 +26,24 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Episodes:
-    """Accuracies in [0, 1] and losses (nats), where there are any, of one evaluation."""
+    """What one evaluation measured: ``measured_TE`` [T, E] each, by name.
+
+    Single numbers may be NaN, where a measure is not taken at a read-out.
+    """
 
     steps: tuple[int, ...]
-    accuracy_TE: np.ndarray
-    loss_TE: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    measured_TE: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def accuracy_TE(self) -> np.ndarray:  # noqa: N802  # a shape suffix
+        """The headline: accuracies in [0, 1], or shares of variance explained, at most 1."""
+        return headline(self.measured_TE)
+
+
+def headline(measured_TE: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return what verdicts are of, [T, E]; [0, 0] where nothing was measured."""
+    name = next((name for name in HEADLINES if name in measured_TE), None)
+    return np.empty((0, 0)) if name is None else measured_TE[name]
 
 
 def said(error: Exception) -> str:
@@ -34,21 +52,20 @@ def said(error: Exception) -> str:
 
 
 def pack_episodes(episodes: Mapping[str, Episodes]) -> bytes:
-    """Return key, episode, step, accuracy, and loss where there is one, as one parquet file."""
+    """Return key, episode, step, and each measure of any evaluation, as one parquet file."""
     sizes = [one.accuracy_TE.size for one in episodes.values()]
     key_K = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     columns: dict[str, pa.Array] = {
         "key": pa.DictionaryArray.from_arrays(key_K, pa.array(list(episodes), pa.string())),
         "episode": _joined(np.int32, [_numbers(one)[1] for one in episodes.values()]),
         "step": _joined(np.int32, [_numbers(one)[0] for one in episodes.values()]),
-        "accuracy": _joined(np.float64, [one.accuracy_TE.ravel() for one in episodes.values()]),
     }
-    if any(one.loss_TE.size for one in episodes.values()):
-        losses = [
-            one.loss_TE.ravel() if one.loss_TE.size else np.full(one.accuracy_TE.size, np.nan)
-            for one in episodes.values()
+    for measure in dict.fromkeys(name for one in episodes.values() for name in one.measured_TE):
+        values = [
+            one.measured_TE.get(measure, np.full(size, np.nan)).ravel()
+            for one, size in zip(episodes.values(), sizes, strict=True)
         ]
-        columns["loss"] = _joined(np.float64, losses)
+        columns[measure] = _joined(np.float64, values)
     sink = io.BytesIO()
     parquet.write_table(pa.table(columns), sink, compression="zstd", compression_level=9)
     return sink.getvalue()
@@ -82,17 +99,18 @@ def unpack_episodes(folder: Path) -> dict[str, Episodes]:
 
 
 def read_episodes(content: bytes) -> Episodes:
-    """Read one evaluation's file; its columns are episode, step, accuracy and perhaps loss."""
+    """Read one evaluation's file; its columns are episode, step and what was measured."""
     table = parquet.read_table(io.BytesIO(content), use_threads=False)
     return _read_out({name: table[name].to_numpy() for name in table.column_names})
 
 
 def _read_out(columns: Mapping[str, np.ndarray]) -> Episodes:
-    """Turn columns into the read-outs, accuracies and losses, if any, [T, E]."""
+    """Turn columns into the read-outs and each measure [T, E] that has a number."""
     order = np.lexsort((columns["episode"], columns["step"]))
     steps = np.unique(columns["step"])
-    accuracy_TE = columns["accuracy"][order].reshape(len(steps), -1)
-    loss_TE = columns["loss"][order].reshape(len(steps), -1) if "loss" in columns else None
-    if loss_TE is None or np.isnan(loss_TE).all():
-        return Episodes(steps=tuple(steps.tolist()), accuracy_TE=accuracy_TE)
-    return Episodes(steps=tuple(steps.tolist()), accuracy_TE=accuracy_TE, loss_TE=loss_TE)
+    measured_TE = {
+        name: values[order].reshape(len(steps), -1)
+        for name, values in columns.items()
+        if name not in PLACES and not np.isnan(values).all()
+    }
+    return Episodes(steps=tuple(steps.tolist()), measured_TE=measured_TE)

@@ -112,7 +112,7 @@ def _curves(
     means = [scale * chance]
     for group in _whole(block):
         steps, own = group.done[0].steps, look[group.variant]
-        curve_TSE = group.accuracies() if measure == "accuracy" else group.losses()
+        curve_TSE = group.measured(measure)
         intervals = [crossed_interval(a_SE) for a_SE in curve_TSE]
         mean, low, high = (
             [scale * getattr(one, name) for one in intervals] for name in ("mean", "low", "high")

@@ -60,7 +60,7 @@ def speeds(block: Block, margin: float) -> list[Speed]:
             Speed(
                 row=row,
                 steps=group.done[0].steps if whole else (),
-                losses=tuple(map(crossed_interval, group.losses())) if whole else (),
+                losses=tuple(map(crossed_interval, group.measured("loss"))) if whole else (),
                 baseline=turned(judged.get((group.variant, own))),
                 floor=turned(judged.get((group.variant, floor.variant))) if floor else None,
             )
@@ -110,7 +110,7 @@ def _readouts(groups: Iterator[Group]) -> list[tuple[int, int]]:
 
 def _compare(group: Group, reference: Group, place: int, measure: str) -> Comparison:
     def values(of: Group, seeds: frozenset[int]) -> np.ndarray:
-        curve_TSE = of.accuracies(seeds) if measure == "accuracy" else -of.losses(seeds)
+        curve_TSE = of.accuracies(seeds) if measure == "accuracy" else -of.measured("loss", seeds)
         at_SE: np.ndarray = curve_TSE[place]
         return at_SE
 
@@ -167,7 +167,7 @@ def start_of(cell: Cell) -> str:
 
 
 def _gain(group: Group, seeds: frozenset[int]) -> np.ndarray:
-    last_SE: np.ndarray = -group.losses(seeds)[-1]
+    last_SE: np.ndarray = -group.measured("loss", seeds)[-1]
     return last_SE
 
 
