@@ -58,7 +58,7 @@ class Further:
         policy = augmentation(inputs["augment"])
         self._views = Views(policy)
         self.passed = 0
-        data = {**inputs["rate_data"], "split": "train"}
+        data = inputs["pretrain_data"]
         source = Source(read_part(data), policy, place.device, labels=False)
         encoder = part_of(model.params, "encoder")
         self._first = self._warmed_up(encoder, params, source, data["digest"])
