@@ -18,6 +18,7 @@ from bench.meta.none import NoMeta
 from bench.meta.protonet import Protonet
 from bench.plan import make_plan
 from bench.stages.audit_row import TOLERANCE, _interval, audit_row
+from bench.stages.continual import Scholar
 from bench.stages.engine import TASKS_AT_ONCE
 from bench.stages.evaluate import Examiner
 from bench.stages.few_steps import Pupil
@@ -244,6 +245,46 @@ def test_a_held_out_task_is_audited(audited: Audited, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Pupil, "scores", peeking)
     leaky = audited(NEW).facts
+    assert leaky["transduction"]["dependent"]
+    assert not leaky["naming"]["passed"]
+
+
+STREAM = """
+name: stream
+data: glyphs
+encoder: {name: conv4, width: 4}
+ways: 3
+shots: 2
+variants: [{label: none, strategy: STRATEGY, pretext: {name: simclr, batch_size: 8}}]
+budget: {pretrain_steps: 2}
+evaluate: {protocol: continual, groups: 3, episodes: 9, queries: 2, test_steps: 3, \
+rates: [0.3, 0.05], rate_tasks: 2}
+"""
+STRATEGIES = [
+    *entries("strategy"),
+    "{name: prototypes, pretext_steps: 1}",
+    "{name: replay, pretext_steps: 1}",
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_stream_is_audited(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    """A row is audited on the first group of its streams: no strategy leaks, what leaks is found."""
+    text = STREAM.replace("STRATEGY", strategy)
+    honest = audited(text).facts
+    assert not honest["transduction"]["dependent"]
+    assert honest["naming"]["accuracy"] == pytest.approx(1 / 3, abs=0.05)
+    assert honest["naming"]["passed"]
+
+    own = Scholar.scores
+
+    def peeking(self: Scholar, params: Tensors, task: Task) -> Tensor:
+        return own(self, params, task) + task.query_x.mean() + 99 * F.one_hot(task.query_y, 3)
+
+    monkeypatch.setattr(Scholar, "scores", peeking)
+    leaky = audited(text).facts
     assert leaky["transduction"]["dependent"]
     assert not leaky["naming"]["passed"]
 

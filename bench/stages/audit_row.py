@@ -34,6 +34,8 @@ from bench.cell import Json, Progress, StageSpec, Started
 from bench.contract import AbstractMeta, Task, Tensors
 from bench.dataset import Part
 from bench.episodes import Bank
+from bench.stages.continual import Scholar
+from bench.stages.course import Course
 from bench.stages.evaluate import Examiner, bank_of, tested_model
 from bench.stages.few_steps import Pupil, fresh_head, new_tasks
 from bench.stages.model import Model, doubled
@@ -50,7 +52,7 @@ LEAST_REACH = 0.02  # of that interval on either side: episodes may agree by cha
 
 
 class Tested(Protocol):
-    """A row as its test has it: ``Examiner``, or a ``Pupil`` with a rate."""
+    """A row as its test has it: ``Examiner``, a ``Pupil`` or a ``Scholar``."""
 
     at_once: int
 
@@ -99,9 +101,9 @@ def audit_row(spec: StageSpec, place: Place) -> Result:
     def tell(step: int, values: dict[str, float]) -> None:
         place.emit(Progress(key=spec.key, step=step, total=total, values=values))
 
-    few = spec.inputs.get("protocol") == "few_steps"
+    row_of = {None: _examiner, "few_steps": _pupil, "continual": _scholar}
     with torch.no_grad():
-        model, row = (_pupil if few else _examiner)(spec, place)
+        model, row = row_of[spec.inputs.get("protocol")](spec, place)
         with precision(torch.float64):
             transduction = _transduction(row, lambda done: tell(done, {}))
             naming = _naming(row, lambda done, mean: tell(TRANSDUCED + done, {"naming": mean}))
@@ -176,6 +178,33 @@ def _pupil(spec: StageSpec, place: Place) -> tuple[Model, _Row]:
         adapted=lambda task: pupil.adapted(task, rate),
         altered=lambda x: modality.altered(x, part.form),
         tasks=tasks,
+    )
+
+
+def _scholar(spec: StageSpec, place: Place) -> tuple[Model, _Row]:
+    """Return a row that is tested along streams: the first group of each, at the smallest rate."""
+    inputs = spec.inputs
+    form = read_part(inputs["data"]).form
+    scholar = Scholar(inputs, place, form).doubled
+    episodes, modality = inputs["episodes"], modality_of(form)
+    courses = scholar.courses(inputs["data"], episodes)
+    return scholar.model, _Row(
+        spec=spec,
+        tested=scholar,
+        adapted=scholar.adapted,
+        altered=lambda x: 1 - x if scholar.still else modality.altered(x, form),
+        tasks=[_first_group(courses(episode), inputs["ways"]) for episode in range(episodes)],
+    )
+
+
+def _first_group(course: Course, ways: int) -> Task:
+    """Return the first group of a stream as a task, in float64; its classes are 0 to ways - 1."""
+    return Task(
+        support_x=doubled(course.support_x[0]),
+        support_y=course.support_y[0],
+        query_x=doubled(course.query_x[0]),
+        query_y=course.query_y[0],
+        ways=ways,
     )
 
 

@@ -35,7 +35,7 @@ from bench.stages.engine import (
 from bench.stages.evaluate import EPISODES, episodes_file
 from bench.stages.examination import Choice, Tell, choose, examine
 from bench.stages.further import Further
-from bench.stages.model import Model, assemble
+from bench.stages.model import Model, assemble, doubled
 from bench.stages.network import part_of
 from bench.stages.place import Diverged, Place, Result, peak_memory
 from bench.stages.source import read_part
@@ -141,6 +141,7 @@ class Scholar:
         self.still = not (strategy.rated or goes_on)  # nothing moves the encoder
         alone = goes_on or self.still  # a pretext may draw as vmap cannot; features are cheap
         self.at_once = 1 if alone else TASKS_AT_ONCE[place.device.type]
+        self._double = False
         self._told_TTC = _told(inputs, place.device)
         self._learn_by(self.model)
 
@@ -150,7 +151,7 @@ class Scholar:
         other = object.__new__(Scholar)
         other.__dict__.update(self.__dict__)
         other._further = self._further.doubled if self._further else None
-        other.model = self.model.doubled
+        other.model, other._double = self.model.doubled, True
         other._learn_by(other.model)
         return other
 
@@ -183,7 +184,7 @@ class Scholar:
         """Return the features of examples as the start has them."""
         self.passed += len(x)
         with torch.no_grad():
-            return self._learner.embed(self.model.params, x)
+            return self._learner.embed(self.model.params, doubled(x) if self._double else x)
 
     def answer(self, streams: Sequence[Course], rate: float, number: int) -> np.ndarray:
         """Return M [E, T, T] of streams, of which the first is the ``number``-th.
