@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 KINDS = ("pretext", "init", "meta", "tasks", "strategy", "encoder", "data", "augment", "modality")
 
 
+CLAIMS = (
+    *("transductive", "norm", "frozen_encoder", "uses_labels", "second_order"),
+    *("oracle", "rated"),  # of strategies
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """A name in a suite, and where its class lives; nothing is imported yet."""
@@ -280,11 +286,7 @@ def rebuild(kind: str, described: Mapping[str, Json]) -> "AbstractPlugin":
 
 def card(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:
     """Describe a plug-in for the report: summary, source, revision, claims, parameters."""
-    claims = {
-        claim: getattr(plugin, claim)
-        for claim in ("transductive", "norm", "frozen_encoder", "uses_labels", "second_order")
-        if hasattr(plugin, claim)
-    }
+    claims = {claim: getattr(plugin, claim) for claim in CLAIMS if hasattr(plugin, claim)}
     return {
         "summary": (inspect.getdoc(type(plugin)) or "").split("\n")[0],
         "reference": plugin.reference,

@@ -60,7 +60,9 @@ def test_each_strategy_is_a_row_from_each_start(plan_of: PlanOf) -> None:
 def test_strategies_share_what_comes_before(plan_of: PlanOf) -> None:
     """A strategy matters at test alone: pre-training is one stage for all of them."""
     plan = plan_of()
-    trained = {one.stages["pretrain"] for one in cells_of(plan).values() if "pretrain" in one.stages}
+    trained = {
+        one.stages["pretrain"] for one in cells_of(plan).values() if "pretrain" in one.stages
+    }
     assert len(trained) == 1
     assert sum(spec.kind == "pretrain" for spec in plan.stages.values()) == 2  # of two seeds
 
@@ -129,7 +131,10 @@ MISTAKES = [
     ("strategy: naive", ":6: strategy: a strategy without a stream."),
     ("grid: {strategy: [naive]}", ":6: grid.strategy[0]: a strategy without a stream."),
     (STREAM + "norm: running", ":7: norm: norm running beside protocol continual"),
-    (STREAM + "strategy: joined", ":7: strategy: no strategy is named 'joined'. Did you mean joint"),
+    (
+        STREAM + "strategy: joined",
+        ":7: strategy: no strategy is named 'joined'. Did you mean joint",
+    ),
     (STREAM + "held_out: [a]\ntasks: {name: pretext, family: [a, b]}", ":7: held_out: held_out be"),
     (STREAM + "tune: {trials: 3}", ":7: tune: tune beside protocol continual"),
     ("evaluate: {protocol: stream}", ":6: evaluate.protocol: 'stream' (text)."),

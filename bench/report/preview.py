@@ -110,7 +110,7 @@ def _cost(plan: Plan, store: Store) -> str:
     left = [spec for key, spec in plan.stages.items() if not store.has(spec.kind, key)]
     if not left:
         return "cost: nothing is left to run"
-    frozen = frozen_metas(plan)
+    frozen = still(plan)
     rates = _rates(store, frozen)
     seconds = {kind: 0.0 for kind in KINDS}
     measured = 0
@@ -132,7 +132,7 @@ def trials_text(
     rows: Sequence[tuple[str, int, Mapping[str, StageSpec]]], plan: Plan, store: Store
 ) -> str:
     """Estimate the cost of a tuning: of each row its trials, and the stages of the first."""
-    frozen = frozen_metas(plan)
+    frozen = still(plan)
     rates = _rates(store, frozen)
     lines, total = [], 0.0
     for label, trials, stages in rows:
@@ -182,10 +182,11 @@ def _likeness(kind: str, inputs: Mapping[str, Json]) -> tuple[str, ...]:
     )
 
 
-def frozen_metas(plan: Plan) -> frozenset[str]:
-    """Return the meta-algorithms of a plan that take no steps at test."""
-    cards = {name.removeprefix("meta/"): card for name, card in plan.cards.items()}
-    return frozenset(n for n, card in cards.items() if card["claims"].get("frozen_encoder"))
+def still(plan: Plan) -> frozenset[str]:
+    """Return the meta-algorithms and strategies of a plan that take no steps at test."""
+    claims = {name.partition("/")[2]: card["claims"] for name, card in plan.cards.items()}
+    found = {n for n, one in claims.items() if one.get("frozen_encoder") or not one.get("rated", 1)}
+    return frozenset(found)
 
 
 def examples(kind: str, inputs: Mapping[str, Json], frozen: frozenset[str]) -> int:
@@ -195,12 +196,27 @@ def examples(kind: str, inputs: Mapping[str, Json], frozen: frozenset[str]) -> i
         return ANSWERS * examples("evaluate", inputs, frozen) if row else WHOLE_SET
     if kind != "evaluate":
         return int(inputs["budget"]["examples"])
-    if inputs.get("protocol") == "few_steps":
+    if inputs.get("protocol") == "continual":
+        return _streams(inputs, frozen)
+    if inputs.get("protocol"):
         return _few_steps(inputs)
     steps = 0 if inputs["meta"]["name"] in frozen else inputs["readouts"][-1]
     readouts = len(inputs["readouts"]) if steps else 1
     support = inputs["shots"] * max(steps, 1)
     return int(inputs["episodes"] * inputs["ways"] * (support + inputs["queries"] * readouts))
+
+
+def _streams(inputs: Mapping[str, Json], frozen: frozenset[str]) -> int:
+    """Return the examples of streams: each group is learned, then all before are answered.
+
+    What is kept or gone through again is not counted: the plan does not know a strategy's ways.
+    """
+    still_stands = inputs["strategy"]["name"] in frozen
+    groups, tried = inputs["groups"], 0 if still_stands else len(inputs["rates"])
+    support = groups * inputs["shots"] * (1 if still_stands else inputs["steps"])
+    asked = inputs["queries"] * (groups if still_stands else groups * (groups + 1) // 2)
+    streams = inputs["episodes"] + tried * inputs["rate_tasks"]
+    return int(streams * inputs["ways"] * (support + asked))
 
 
 def _few_steps(inputs: Mapping[str, Json]) -> int:
