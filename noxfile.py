@@ -54,10 +54,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def parity(session: nox.Session) -> None:
-    """Compare losses and meta-gradients with learn2learn's; needs a C compiler."""
-    install(session, "--group", "tests", extras="check,learn2learn")
+    """Compare with learn2learn, which needs a C compiler, and with Avalanche."""
+    install(session, "--group", "tests", "--group", "peers", extras="check,learn2learn")
     files = ("tests/parity", "tests/test_conformance.py", "tests/test_goldens.py")
-    session.run("pytest", *files, "-k", "learn2learn", *(session.posargs or ("-n", "2")))
+    chosen = ("-k", "learn2learn or avalanche")
+    session.run("pytest", *files, *chosen, *(session.posargs or ("-n", "2")))
 
 
 @nox.session(default=False)
@@ -104,6 +105,7 @@ def pins(session: nox.Session) -> None:
         "--extra=check",
         "--extra=learn2learn",
         "--group=tests",
+        "--group=peers",
         "--group=lint",
         "--universal",
         "--python-version=3.11",

@@ -67,3 +67,40 @@ def test_what_is_no_square_is_an_error(shape: tuple[int, ...]) -> None:
     """Arrays that hold no matrix of T x T are refused."""
     with pytest.raises(ValueError, match="T x T"):
         forgetting(np.zeros(shape))
+
+
+class Avalanche:
+    """StreamForgetting of avalanche-lib 0.6.0, in few lines.
+
+    avalanche/evaluation/metrics/forgetting_bwt.py: an evaluation begins with nothing known of the
+    end (lines 219 and 424); a group that was just trained sets its first accuracy, any other its
+    last (lines 428 to 440); one that has both counts (lines 81 to 95, 442 to 447). The mean over
+    nothing is 0 (mean.py, lines 52 to 62). StreamBWT has the sign turned (lines 550, 652 to 660).
+    """
+
+    def __init__(self) -> None:
+        """Know nothing of any group."""
+        self.initial: dict[int, float] = {}
+
+    def evaluate(self, trained: int, accuracies: list[float]) -> float:
+        """Return the mean forgetting after an evaluation on the whole stream."""
+        last: dict[int, float] = {}
+        summed = weight = 0.0
+        for group, accuracy in enumerate(accuracies):
+            (self.initial if group == trained else last)[group] = accuracy
+            if group in self.initial and group in last:
+                summed += self.initial[group] - last[group]
+                weight += 1
+        return summed / weight if weight else 0.0
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 5, 10])
+def test_forgetting_is_as_avalanches_after_every_group(groups: int) -> None:
+    """Its rules give the same forgetting and transfer; tests/parity asks Avalanche itself."""
+    M = np.random.default_rng(groups).random((groups, groups))
+    theirs = Avalanche()
+    for t in range(groups):
+        expected = theirs.evaluate(t, M[t].tolist())
+        met = M[: t + 1, : t + 1]
+        assert float(forgetting(met)) == pytest.approx(expected, rel=0, abs=1e-12)
+        assert float(backward_transfer(met)) == pytest.approx(-expected, rel=0, abs=1e-12)
