@@ -18,6 +18,7 @@ from bench.conformance import (
     modality,
     pretext,
     search,
+    strategy,
     tasks,
     tuning,
 )
@@ -29,6 +30,7 @@ OF_KIND: Mapping[str, ModuleType] = {
     "init": init,
     "meta": meta,
     "tasks": tasks,
+    "strategy": strategy,
     "encoder": encoder,
     "data": data,
     "augment": augment,

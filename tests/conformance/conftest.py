@@ -20,6 +20,7 @@ KINDS: dict[str, type[AbstractPlugin] | tuple[type[AbstractPlugin], ...]] = {
     "meta": contract.AbstractMeta,
     "modality": contract.AbstractModality,
     "pretext": (contract.AbstractPretext, contract.AbstractSearch),
+    "strategy": contract.AbstractStrategy,
     "tasks": contract.AbstractTasks,
 }
 
