@@ -26,6 +26,7 @@ from bench.dataset import facts, open_dataset
 from bench.episodes import draw_bank
 from bench.errors import UserError
 from bench.plan import make_plan
+from bench.stages.continual import Scholar
 from bench.stages.engine import Learner
 from bench.stages.model import assemble
 from bench.stages.perform import STAGES, perform
@@ -52,9 +53,11 @@ TEXT = {
 }
 # What examples are, the axes of a suite of such, and a pretext to train an encoder on.
 KINDS_OF_DATA = {"series": (SERIES, "next_step"), "text": (TEXT, "masked_word")}
-HEAD = "name: golden\nshots: 1\nseeds: 1\nways: 3\nevaluate: {episodes: 5, queries: 2}\n"
+HEAD = "name: golden\nshots: 1\nseeds: 1\nways: 3\n"
 HEAD += f"budget: {{pretrain_steps: {STEPS}, metatrain_steps: {STEPS}}}\n"
 TASKS = "ways: 3, shots: 2, queries: 2"
+EVALUATE = "evaluate: {episodes: 5, queries: 2}\n"
+STREAM = "{protocol: continual, groups: 3, episodes: 5, queries: 2, test_steps: 3, rates: [0.1]}"
 MIXTURE: dict[str, Json] = {"name": "mixture", "members": ["rotation", "simclr"], "batch_size": 8}
 LEARNED: dict[str, Json] = {
     "members": ["rotation", "simclr"],
@@ -119,6 +122,9 @@ def suite_of(what: str) -> str:
         axes |= {"pretext": f"{{name: {suits}, batch_size: 2}}", "meta": "none", kind: own}
     elif kind in ("pretext", "init"):
         axes |= {"meta": "none", kind: own}
+    elif kind == "strategy":
+        pretext = "{name: rotation, batch_size: 8}"  # with which it may go on
+        axes |= {"meta": "none", "pretext": pretext, kind: own, "evaluate": STREAM}
     elif kind == "tasks":
         sizes = {"ways": 3, "shots": 1, "queries": 2}
         axes[kind] = json.dumps({"name": name, **params_of(what), **sizes})
@@ -133,7 +139,8 @@ def suite_of(what: str) -> str:
         axes["pretext"] = "none"
     elif what == "pretext/colorize":
         axes["data"] = f"{{name: image_folder, path: {COLOURS}, size: 16}}"
-    return HEAD + "".join(f"{axis}: {value}\n" for axis, value in axes.items())
+    written = HEAD + "".join(f"{axis}: {value}\n" for axis, value in axes.items())
+    return written if "evaluate" in axes else f"{written}{EVALUATE}"
 
 
 def _kind_of_data(kind: str, name: str) -> str:
@@ -163,7 +170,7 @@ def trace(what: str, root: Path) -> list[float]:
         for one in below:  # what tasks are made of
             perform(one, place)
         if spec.kind == "evaluate":
-            return _episodes(spec, place)
+            return _streams(spec, place) if kind == "strategy" else _episodes(spec, place)
         losses = STAGES[spec.kind](spec, place).curve["loss"]
         return [float("nan" if loss is None else loss) for loss in losses]
 
@@ -177,7 +184,9 @@ def _stages(what: str, folder: Path, root: Path) -> tuple[StageSpec, list[StageS
 
     plan = make_plan(read_suite(folder / "suite.yaml"), facts_of)  # type: ignore[arg-type]
     cell = next((cell for cell in plan.cells if not cell.control), plan.cells[0])
-    kinds = ("metatrain", "evaluate") if "metatrain" in cell.stages else ("pretrain", "evaluate")
+    kinds = ["metatrain" if "metatrain" in cell.stages else "pretrain", "evaluate"]
+    if cell.strategy:
+        kinds = ["evaluate"]
     key = next(cell.stages[kind] for kind in kinds if kind in cell.stages)
     below = list(cell.stages.values())
     return plan.stages[key], [plan.stages[one] for one in below[: below.index(key)]]
@@ -214,6 +223,26 @@ def _episodes(spec: StageSpec, place: Place) -> list[float]:
         trajectory = meta.adapt(learner, model.params, task.support_x, task.support_y)
         *_, params = [p for _, p in zip(range(meta.test_steps or 1), trajectory, strict=False)]
         losses.append(F.cross_entropy(meta.predict(learner, params, task), task.query_y).item())
+    return losses
+
+
+def _streams(spec: StageSpec, place: Place) -> list[float]:
+    """Return the cross-entropy of all queries of each of five streams, after the last group."""
+    inputs = spec.inputs
+    scholar = Scholar(inputs, place, read_part(inputs["data"]).form)
+    courses = scholar.courses(inputs["data"], STEPS)
+    losses = []
+    for number in range(STEPS):
+        course = courses(number)
+        *_, params = scholar.follow(course, scholar.least_rate, number)
+        task = Task(
+            support_x=course.support_x.flatten(0, 1),
+            support_y=course.support_y.flatten(),
+            query_x=course.query_x.flatten(0, 1),
+            query_y=course.query_y.flatten(),
+            ways=inputs["ways"] * inputs["groups"],
+        )
+        losses.append(F.cross_entropy(scholar.scores(params, task), task.query_y).item())
     return losses
 
 
