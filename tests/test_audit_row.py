@@ -271,7 +271,7 @@ STRATEGIES = [
 def test_a_stream_is_audited(
     audited: Audited, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
-    """A row is audited on its streams' first group: none leaks, and what leaks is found."""
+    """A row is audited on the first group of streams: no strategy leaks, what leaks is found."""
     text = STREAM.replace("STRATEGY", strategy)
     honest = audited(text).facts
     assert not honest["transduction"]["dependent"]
