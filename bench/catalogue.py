@@ -218,15 +218,21 @@ def build(kind: str, name: str, params: Mapping[str, Json], where: str) -> "Abst
 
 
 def _check_extra(cls: type["AbstractPlugin"], entry: Entry, where: str) -> None:
-    extra = cls.extra
-    if extra is not None and importlib.util.find_spec(extra) is None:
+    extra, module = cls.extra, lacking(cls)
+    if module is not None:
         works = (
             f"Run uv pip install '{entry.package}[{extra}]'."
             if entry.entry_point
             else f"Run uv pip install -e '.[{extra}]' in the checkout, or see Extras in the README."
         )
-        found = f"{entry.kind}/{entry.name} needs {extra}, which is not installed"
+        found = f"{entry.kind}/{entry.name} needs {module}, which is not installed"
         raise UserError(where, found, works)
+
+
+def lacking(cls: type["AbstractPlugin"]) -> str | None:
+    """Return the module that a plug-in's extra would bring and that is not installed, or None."""
+    module = cls.brings or cls.extra
+    return module if module is not None and importlib.util.find_spec(module) is None else None
 
 
 def resolved(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:

@@ -1,19 +1,17 @@
 """The shipped conformance suite, on every plug-in there is."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bench.catalogue import KINDS, build, entries, load_class
+from bench.catalogue import KINDS, build, entries, lacking, load_class
 from bench.cell import Json
 from bench.conformance import check as check_plugin
 from bench.conformance.checks import checks_of, sentence
 from bench.conformance.subject import Check, NotInstalled, Subject, perform
-from bench.contract import AbstractPlugin
 from bench.dataset import Dataset
 from bench.errors import UserError
 
@@ -58,18 +56,13 @@ MORE: list[tuple[str, str, dict[str, Json]]] = [  # parameters that change what 
 ]
 
 
-def lacks_extra(plugin: AbstractPlugin | type[AbstractPlugin]) -> bool:
-    """Say whether a plug-in needs an extra that is not installed here."""
-    return plugin.extra is not None and find_spec(plugin.extra) is None
-
-
 def subjects() -> Iterator[Subject]:
     """Make every plug-in, with its defaults and with parameters that matter."""
     every = [(kind, name) for kind in KINDS for name in entries(kind)]
     plain = [(kind, name, NEEDED.get(f"{kind}/{name}", {})) for kind, name in every]
     for kind, name, params in [*plain, *MORE]:
         cls = load_class(kind, name)
-        plugin = cls() if lacks_extra(cls) else build(kind, name, params, "here")
+        plugin = cls() if lacking(cls) else build(kind, name, params, "here")
         yield Subject(kind=kind, name=name, plugin=plugin)
 
 
@@ -100,7 +93,7 @@ def test_every_plug_in_conforms(
 ) -> None:
     """Each plug-in keeps each part of the contract of its kind."""
     monkeypatch.setenv("BENCH_DATA", str(pictures))
-    if lacks_extra(subject.plugin):
+    if lacking(type(subject.plugin)):
         pytest.skip(f"the extra {subject.plugin.extra} is not installed: see Extras in the README")
     try:
         perform(check, subject)

@@ -20,7 +20,8 @@ class AbstractPlugin(ABC):
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
     reference: ClassVar[str]  # "arXiv:1703.03400" or "doi:10...": the bibliography is made from it
     revision: ClassVar[int] = 1  # raised when the method's numbers change on purpose
-    extra: ClassVar[str | None] = None  # a module that it needs, and the extra that brings it
+    extra: ClassVar[str | None] = None  # of its package, that it needs
+    brings: ClassVar[str | None] = None  # the module that the extra brings; None: of its name
     added: ClassVar[Mapping[str, object]] = {}
     """Fields that came later, and the value under which keys leave them out: earlier results,
     made when there was no such field, then stay valid."""
