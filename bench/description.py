@@ -16,7 +16,7 @@ from bench.catalogue import Entry
 PACKAGE = Path(__file__).parent
 CLAIMS = (
     *("norm", "transductive", "frozen_encoder"),
-    *("uses_labels", "guesses_classes", "augments", "views", "validates"),
+    *("uses_labels", "guesses_classes", "augments", "views", "validates", "values", "keeps_head"),
 )
 FOLLOWS = "follows from the parameters"  # a claim that is a property
 SPACES = {"Reals": space.Reals, "Whole": space.Whole, "OneOf": space.OneOf}

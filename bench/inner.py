@@ -20,6 +20,19 @@ Moments = tuple[Tensors, Tensors]  # means of the gradient and of its square
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's defaults, Kingma and Ba (2015)
 WEIGHT, BIAS = "tuned.weight", "tuned.bias"  # of a head that exists in one task alone
 
+# --- loss ---------------------------------------------------------------------------------------
+
+
+def loss_of(predicted: Tensor, y: Tensor) -> Tensor:
+    """Return the cross-entropy of scores [B, N] where ``y`` are classes [B], in nats.
+
+    Where ``y`` are numbers [B, D], the mean squared error of what is predicted of them [B, D].
+    """
+    if y.is_floating_point():
+        return F.mse_loss(predicted, y)
+    return F.cross_entropy(predicted, y)
+
+
 # --- steps -------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from bench.cell import Labels
 from bench.checkpoint import noted_labels, opened
 from bench.domains import Domain, refuse_other_form, refuse_role
 from bench.errors import UserError, suggest
+from bench.of_numbers import predicted, senseless
 from bench.suite import LAST, Choice, Combination, Selection
 from bench.suite_values import ROLES
 from bench.tested import declined
@@ -105,8 +106,8 @@ def resolve(combination: Combination, shots: Sequence[int], facts_of: FactsOf) -
     )
     variant = _selected(variant, combination.selection)
     unused = [augment] if combination.augment and "augment" not in built else []
-    reason = _declined(variant, shots, unused) or _unlabelled(variant) or _unselectable(variant)
-    return reason or declined(variant) or variant
+    reason = _declined(variant, shots, unused) or _unlabelled(variant) or senseless(variant)
+    return reason or _unselectable(variant) or declined(variant) or variant
 
 
 def _elsewhere(asked: Mapping[str, Choice], own: Domain, facts_of: FactsOf) -> dict[str, Domain]:
@@ -172,7 +173,8 @@ def _unselectable(variant: Variant) -> str | None:
     axis = "tasks" if "tasks" in variant.plugins else "init"
     if variant.selection.name == "pretext_val" and variant.clustered:
         return "pretext_val needs tasks on the validation split, and no cluster is there"
-    labelled = axis in variant.plugins and _labels({axis: variant.plugins[axis]}) == "train"
+    used = variant.plugins.get(axis)
+    labelled = used is not None and getattr(used, "uses_labels", axis == "init")
     if variant.selection.name != "pretext_val":
         return None
     if labelled:
@@ -218,7 +220,8 @@ def _labels(built: Mapping[str, "AbstractPlugin"]) -> Labels:
     from bench.contract import AbstractPretext, AbstractSearch, AbstractTasks
 
     tasks = built.get("tasks")
-    if "init" in built or (isinstance(tasks, AbstractTasks) and tasks.uses_labels):
+    labelled = isinstance(tasks, AbstractTasks) and tasks.uses_labels and not tasks.known_origins
+    if "init" in built or labelled:
         return "train"
     pretexts = (built.get("pretext"), getattr(tasks, "pretext", None))
     validated = [
@@ -255,6 +258,7 @@ def _declined(
             trained=bool(variant.phases),
             task=variant.task_shape(number) if "tasks" in variant.plugins else None,
             fixed_classes=getattr(variant.plugins.get("tasks"), "fixed_classes", False),
+            values=predicted(variant.facts.form),
         )
         for number in shots
     ]

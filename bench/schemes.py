@@ -21,7 +21,7 @@ from bench.contract import (
     TaskShape,
     Tensors,
 )
-from bench.inner import Rates, after, gradient_steps
+from bench.inner import Rates, after, gradient_steps, loss_of
 
 FIRST_RATES = (0.005, 0.1)  # the range of Meta-SGD's first rates, arXiv:1707.09835
 
@@ -66,13 +66,14 @@ class AbstractComputedHead(AbstractMetaTrained):
 class AbstractLinearHead(AbstractMetaTrained):
     """One trained linear layer on the encoder, with an output for each of the suite's ways."""
 
+    values: ClassVar[bool] = True
     uses_queries: ClassVar[bool] = True  # its training needs tasks with queries
     zero_head: bool = False  # the head starts at zero in each task, and is not meta-trained
 
     def declines(self, setting: Setting) -> str | None:
         """A linear head fits one number of ways."""
         name, task = type(self).__module__.rpartition(".")[2], setting.task
-        if task and task.ways != setting.ways:
+        if task and task.ways != setting.ways and not setting.values:
             return f"{name}'s head has {setting.ways} outputs, its tasks {task.ways} ways"
         return _without_queries(self, setting) if self.uses_queries else None
 
@@ -101,13 +102,13 @@ class AbstractLinearHead(AbstractMetaTrained):
         return learner.head(params, query_QD)
 
     def query_loss(self, learner: AbstractLearner, params: Tensors, task: Task) -> Tensor:
-        """Return the cross-entropy of the queries."""
-        return F.cross_entropy(self.predict(learner, params, task), task.query_y)
+        """Return the cross-entropy of the queries, or of numbers the mean squared error."""
+        return loss_of(self.predict(learner, params, task), task.query_y)
 
 
 def support_loss(learner: AbstractLearner, x: Tensor, y: Tensor) -> Loss:
-    """Return the cross-entropy of examples under encoder and head, as a function of these."""
-    return lambda params: F.cross_entropy(learner.head(params, learner.embed(params, x)), y)
+    """Return the loss of examples (see ``loss_of``) under encoder and head, a function of these."""
+    return lambda params: loss_of(learner.head(params, learner.embed(params, x)), y)
 
 
 class AbstractInnerLoop(AbstractLinearHead):
@@ -207,7 +208,7 @@ class AbstractHeadLoop(AbstractLinearHead):
                 task.support_y,
                 differentiable=self.second_order,
             )
-            return F.cross_entropy(learner.head(after(steps, self.steps), query_QD), task.query_y)
+            return loss_of(learner.head(after(steps, self.steps), query_QD), task.query_y)
 
         return learner.gradient(loss, params)
 

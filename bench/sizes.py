@@ -210,6 +210,7 @@ def _fewer_ways(variant: Variant, shape: "TaskShape", most: int) -> str:
         ways=variant.ways,
         task=replace(shape, ways=most),
         fixed_classes=getattr(variant.plugins["tasks"], "fixed_classes", False),
+        values=getattr(variant.plugins["tasks"], "values", False),
     )
     declined = variant.plugins["meta"].declines(setting)
     tasks = f"tasks: {{name: {variant.names['tasks']}, ways: {most}}}"

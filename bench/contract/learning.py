@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from bench.cell import Norm
 from bench.contract.plugin import AbstractPlugin, AbstractTrained
 from bench.contract.pretraining import AbstractPretext
-from bench.contract.values import Loss, Task, TaskShape, Tensors
+from bench.contract.values import Loss, Setting, Task, TaskShape, Tensors
 from bench.form import Form
 
 
@@ -57,6 +57,9 @@ class AbstractTasks(AbstractPlugin):
     augments: ClassVar[bool] = False  # it calls ``source.augment``
     guesses_classes: ClassVar[bool] = False  # two ways of a task can be of one true class
     fixed_classes: ClassVar[bool] = False  # each way is one of so many classes: see ``Task``
+    values: ClassVar[bool] = False  # what is predicted are numbers: see ``Task``
+    known_origins: ClassVar[bool] = False  # its classes are where examples were collected, which is
+    # known without labelling: rows that learn from such tasks have seen no labels
     default_shots: ClassVar[int | None] = None  # None: the meta-algorithm's
     ways: int | None  # None: what the meta-algorithm trains with by default
     shots: int | Literal["match"] | None  # "match": the suite's test shots; None: as for ways
@@ -69,6 +72,17 @@ class AbstractTasks(AbstractPlugin):
     def num_classes(self, source: AbstractSource) -> int | None:
         """Return how many classes all tasks are made of, if these are fixed."""
         return None
+
+    def outputs(self, form: Form, shape: TaskShape) -> int:
+        """Return how many numbers a head gives for a query: a score for each way, or values."""
+        return shape.ways
+
+    def refuses(self, setting: Setting) -> str | None:
+        """Return why there are no such tasks for the data, or what ``declines`` says."""
+        if setting.values and not self.values:
+            name = type(self).__module__.rpartition(".")[2]
+            return f"{name} makes tasks of classes, of {setting.form.modality}s numbers are predicted"
+        return super().refuses(setting)
 
     @abstractmethod
     def sample(self, source: AbstractSource, shape: TaskShape, rng: Generator) -> Task:
@@ -153,6 +167,7 @@ class AbstractMetaTrained(AbstractMeta, AbstractTrained):
     fixed_head: ClassVar[bool] = False  # with an output for each class of the tasks, not each way
     second_order: bool = False  # differentiates through its own gradient steps
     descends_loss: ClassVar[bool] = True  # its direction is a loss's gradient: others can be added
+    values: ClassVar[bool] = False  # it learns tasks of numbers too: by ``bench.inner.loss_of``
     test_only: ClassVar[tuple[str, ...]] = ()  # parameters that training does not look at
     tasks_per_step: int
     task_ways: int | None  # of the tasks it trains on by default; None: the suite's ways
@@ -162,9 +177,17 @@ class AbstractMetaTrained(AbstractMeta, AbstractTrained):
     def head(self, width: int, outputs: int) -> nn.Module:
         """Return trained layers on top of ``width`` features; the engine seeds them.
 
-        ``outputs``: the ways of a task, or with ``fixed_head`` the classes of all tasks.
+        ``outputs``: the ways of a task, or with ``fixed_head`` the classes of all tasks; where
+        numbers are predicted, how many.
         """
         return nn.Identity()
+
+    def refuses(self, setting: Setting) -> str | None:
+        """Return why it cannot learn the tasks of such data, or what ``declines`` says."""
+        if setting.values and not self.values:
+            name = type(self).__module__.rpartition(".")[2]
+            return f"{name} learns classes, of {setting.form.modality}s numbers are predicted"
+        return super().refuses(setting)
 
     def learned(self, params: Tensors) -> Tensors:
         """Return what is meta-trained beside encoder and head, such as rates of inner steps.

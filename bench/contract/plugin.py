@@ -119,6 +119,7 @@ class AbstractModality(AbstractPlugin):
     """
 
     stored: ClassVar[Literal["uint8", "float32", "int32"]]  # the type of stored examples
+    values: ClassVar[bool] = False  # of examples numbers are predicted: see ``Task``
     unlike: ClassVar[str] = "Take sets whose examples are of one form."
     """What to do where a row's sets, to train and to be tested on, hold examples of two forms."""
     forms: ClassVar[tuple[Form, ...]]

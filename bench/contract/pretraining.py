@@ -80,6 +80,7 @@ class AbstractPretext(AbstractTrained):
     augments: ClassVar[bool] = False  # it calls ``net.augment``
     views: ClassVar[int]  # forward passes of the encoder for each example of a batch
     validates: ClassVar[Validation | None] = None  # it calls ``net.validation`` for these
+    keeps_head: ClassVar[bool] = False  # what follows goes on with its head as well, by its names
     batch_size: int
 
     def examples(self, steps: int) -> int:

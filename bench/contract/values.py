@@ -73,6 +73,7 @@ class Setting:
     trained: bool = False  # the encoder is, by a pretext or over tasks
     task: TaskShape | None = None  # of meta-training tasks; None where nothing is meta-trained
     fixed_classes: bool = False  # of these tasks: there is a number of them, see Task
+    values: bool = False  # what is predicted of examples are numbers: there are no classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,9 @@ class Task:
 
     Where tasks are made of a fixed number C of classes, ``classes`` says which one each way is,
     integers [N], and ``rivals`` which of them could be a way of this task at all, booleans [C].
+
+    Where what is predicted are numbers, ``support_y`` and ``query_y`` are floats [B, outputs], the
+    examples do not show them, and there is one way.
     """
 
     support_x: Tensor

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat
 from torch import Generator, Tensor, nn
 
-from bench.contract import AbstractInit, AbstractNetwork, AtLeastTwo, Reals, Space
+from bench.contract import AbstractInit, AbstractNetwork, AtLeastTwo, Reals, Setting, Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,12 @@ class Supervised(AbstractInit):
     space: ClassVar[Mapping[str, Space]] = {
         "rate": Reals(low=1e-4, high=3e-2, log=True),  # a tenth to 30 times the default
     }
+
+    def declines(self, setting: Setting) -> str | None:
+        """It tells classes apart."""
+        if setting.values:
+            return f"supervised learns classes, of {setting.form.modality}s numbers are predicted"
+        return None
 
     def head(self, width: int, classes: int) -> nn.Module:
         """Return one linear layer."""

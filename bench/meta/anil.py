@@ -15,12 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from bench.contract import AbstractLearner, Reals, Space, Tensors, Whole
-from bench.inner import gradient_steps
+from bench.inner import gradient_steps, loss_of
 from bench.schemes import AbstractHeadLoop
 
 
@@ -60,6 +59,6 @@ class Anil(AbstractHeadLoop):
         rates = {name: self.inner_rate for name in params if name.startswith("head.")}
 
         def loss(now: Tensors) -> Tensor:
-            return F.cross_entropy(learner.head(now, z_SD), y_S)
+            return loss_of(learner.head(now, z_SD), y_S)
 
         return gradient_steps(learner, loss, params, rates, differentiable=differentiable)

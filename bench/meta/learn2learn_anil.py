@@ -26,6 +26,7 @@ class Learn2LearnAnil(AbstractHeadLoop):
 
     reference: ClassVar[str] = "arXiv:2008.12284"
     extra: ClassVar[str | None] = "learn2learn"
+    values: ClassVar[bool] = False  # its inner steps are on cross-entropy
     vectorises: ClassVar[bool] = False  # its steps are autograd's, on modules
     frozen_encoder: ClassVar[bool] = True
     order: Literal[1, 2] = 2  # this and all below: as anil

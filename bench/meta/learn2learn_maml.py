@@ -24,6 +24,7 @@ class Learn2LearnMaml(AbstractInnerLoop):
 
     reference: ClassVar[str] = "arXiv:2008.12284"
     extra: ClassVar[str | None] = "learn2learn"
+    values: ClassVar[bool] = False  # its inner steps are on cross-entropy
     vectorises: ClassVar[bool] = False  # its steps are autograd's, on modules
     order: Literal[1, 2] = 2  # this and all below: as maml
     steps: PositiveInt = 5

@@ -47,7 +47,8 @@ def metatrain(spec: StageSpec, place: Place) -> Result:
     shape = TaskShape(**inputs["task"])
     groups = _clusters(tasks, shape, inputs, place) if isinstance(tasks, AbstractClustered) else []
     source = Source(part, policy, place.device, labels=tasks.uses_labels, clusters=groups)
-    outputs = tasks.num_classes(source) if meta.fixed_head else shape.ways
+    per_task = tasks.outputs(part.form, shape)
+    outputs = tasks.num_classes(source) if meta.fixed_head else per_task
     assert outputs is not None, "the plan declines a fixed head where classes are not"
     # Steps on the features of a frozen encoder differentiate none of its convolutions twice.
     second_order = meta.second_order and not meta.frozen_encoder

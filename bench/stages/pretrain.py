@@ -102,8 +102,13 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
     kept = snapshots(spec, place, model, loss_on, lambda now: chosen(now, "buffer/"))
     done = train(spec, place, objective.plugin, model.params, carried, step, kept)
     buffers = chosen(done.carried, "buffer/")
-    encoder = part_of(done.params, "encoder") | part_of(buffers, "encoder")
-    return trained(spec, place, done, encoder, model.num_parameters)
+    parts = ("encoder", "head") if objective.keeps_head else ("encoder",)
+    weights = {
+        name: value
+        for part in parts
+        for name, value in (part_of(done.params, part) | part_of(buffers, part)).items()
+    }
+    return trained(spec, place, done, weights, model.num_parameters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +129,10 @@ class _Objective:
     @property
     def validates(self) -> Validation | None:
         return None if isinstance(self.plugin, AbstractInit) else self.plugin.validates
+
+    @property
+    def keeps_head(self) -> bool:
+        return isinstance(self.plugin, AbstractPretext) and self.plugin.keeps_head
 
     def watched(self, state: Tensors) -> Tensors:
         return {} if isinstance(self.plugin, AbstractInit) else self.plugin.watched(state)
