@@ -10,6 +10,8 @@ Shapes: any leading ones, then 2 rows, D = S numbers of a state and A of an acti
 import torch
 from torch import Tensor
 
+from bench.contract import Task
+
 
 def transition(state: Tensor, action: Tensor, change: Tensor) -> Tensor:
     """Return transitions [..., 2, D] of scaled states and changes [..., S], actions [..., A]."""
@@ -26,3 +28,14 @@ def blanked(x: Tensor) -> Tensor:
 def changes(x: Tensor) -> Tensor:
     """Return what is to be predicted of transitions [..., 2, D]: the second rows [..., D]."""
     return x[..., 1, :]
+
+
+def regression(support_x: Tensor, query_x: Tensor) -> Task:
+    """Return the task of predicting what comes of queries [Q, 2, D], from a support [S, 2, D]."""
+    return Task(
+        support_x=blanked(support_x),
+        support_y=changes(support_x),
+        query_x=blanked(query_x),
+        query_y=changes(query_x),
+        ways=1,
+    )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.catalogue import entries
 from bench.conformance.subject import Fault, Subject, Unchanged, close, require, require_repeats
-from bench.conformance.world import Small, kind_of, setting_for, small, task_of
+from bench.conformance.world import Small, kind_of, outputs_of, setting_for, small, task_of
 from bench.contract import (
     AbstractLearner,
     AbstractMeta,
@@ -87,7 +87,7 @@ def _scene(subject: Subject, norm: Norm | None = None) -> _Scene:
 
 def _scene_on(form: Form, meta: AbstractMeta, norm: Norm) -> _Scene:
     if isinstance(meta, AbstractMetaTrained):
-        trial = small(form, lambda width: meta.head(width, SHAPE.ways), meta.learned)
+        trial = small(form, lambda width: meta.head(width, outputs_of(SHAPE, form)), meta.learned)
     else:
         trial = small(form, lambda width: nn.Identity())
     return _Scene(meta=meta, trial=trial, task=task_of(SHAPE, form), form=form, norm=norm)
@@ -173,10 +173,15 @@ class _Sealed(Task):
 
 
 def every_kind_of_data_will_do(subject: Subject) -> None:
-    """It adapts and predicts whatever examples are: images, series, or ids of tokens."""
+    """It adapts and predicts whatever examples are: images, series, or ids of tokens.
+
+    Numbers are predicted by those that say ``values``.
+    """
     meta = subject.plugin
     assert isinstance(meta, AbstractMeta)
     for form in (kind_of(one).forms[0] for one in meta.modalities or entries("modality")):
+        if kind_of(form.modality).values and not getattr(meta, "values", False):
+            continue
         with precision(torch.float64):
             scene = _scene_on(form, meta, "support" if meta.norm == "transductive" else meta.norm)
             try:
@@ -185,7 +190,8 @@ def every_kind_of_data_will_do(subject: Subject) -> None:
                 mend = "Compute with features, as learner.embed gives them, and not with examples."
                 raise Fault(f"it fails on {form}: {str(error)[:160]}", mend) from error
         require(
-            scores.shape == (SHAPE.num_queries, SHAPE.ways) and scores.isfinite().all(),
+            scores.shape == (SHAPE.num_queries, outputs_of(SHAPE, form))
+            and scores.isfinite().all(),
             f"on {form} its scores are {list(scores.shape)}, or not finite",
             "Compute with features, as learner.embed gives them, and not with examples.",
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.conformance.subject import Fault, Subject, Unchanged, close, require, require_repeats
-from bench.conformance.world import Small, setting_for, small, task_of
+from bench.conformance.world import Small, outputs_of, setting_for, small, task_of
 from bench.contract import AbstractMetaTrained, Form, Norm, Task, TaskShape
 from bench.stages.engine import over_tasks
 from bench.stages.place import precision
@@ -46,16 +46,20 @@ class _Scene:
         return loss.detach(), {name: value.detach() for name, value in gradient.items()}
 
 
-def _scene(subject: Subject, norm: Norm | None = None) -> _Scene:
+def _scene(subject: Subject, norm: Norm | None = None, *, values: bool | None = None) -> _Scene:
     meta = subject.plugin
     assert isinstance(meta, AbstractMetaTrained)
     norm = norm or meta.norm
-    setting = setting_for(meta, norm, tasks=True)
+    setting = setting_for(meta, norm, tasks=True, values=values)
     assert setting.task is not None
     shape = setting.task
     return _Scene(
         meta=meta,
-        trial=small(setting.form, lambda width: meta.head(width, shape.ways), meta.learned),
+        trial=small(
+            setting.form,
+            lambda width: meta.head(width, outputs_of(shape, setting.form)),
+            meta.learned,
+        ),
         shape=shape,
         form=setting.form,
         norm=norm,
@@ -149,21 +153,59 @@ def the_direction_is_the_gradient(subject: Subject) -> None:
     with precision(torch.float64):
         scene = _scene(subject)
         task = scene.task()
-        if not scene.meta.second_order and _takes_steps(scene, task):
-            return
-        _, gradient = scene.gradient(task)
-        for name, value in scene.trial.params.items():
-            along = torch.linspace(1, 9, value.numel(), dtype=torch.float64).cos().view_as(value)
-            claimed = (gradient[name] * along).sum()
-            measured = _difference(scene, task, name, along)
-            size = gradient[name].norm() * along.norm() + TINY
-            require(
-                close(claimed / size, measured / size, CLOSE),
-                f"along {name} its direction says {float(claimed):.8g}, finite differences of its"
-                f" loss {float(measured):.8g}",
-                "Return the gradient of the very loss that is returned. Where inner steps are to"
-                " be seen through, learner.gradient(..., differentiable=True).",
-            )
+        if scene.meta.second_order or not _takes_steps(scene, task):
+            _require_exact(scene, task)
+
+
+def _require_exact(scene: _Scene, task: Task) -> None:
+    _, gradient = scene.gradient(task)
+    for name, value in scene.trial.params.items():
+        along = torch.linspace(1, 9, value.numel(), dtype=torch.float64).cos().view_as(value)
+        claimed = (gradient[name] * along).sum()
+        measured = _difference(scene, task, name, along)
+        size = gradient[name].norm() * along.norm() + TINY
+        require(
+            close(claimed / size, measured / size, CLOSE),
+            f"along {name} its direction says {float(claimed):.8g}, finite differences of its"
+            f" loss {float(measured):.8g}",
+            "Return the gradient of the very loss that is returned. Where inner steps are to"
+            " be seen through, learner.gradient(..., differentiable=True).",
+        )
+
+
+def numbers_are_learned_as_claimed(subject: Subject) -> None:
+    """If it says ``values``, its own steps learn tasks of numbers, by an exact gradient if claimed.
+
+    If it does not, it refuses them.
+    """
+    meta = subject.plugin
+    assert isinstance(meta, AbstractMetaTrained)
+    if not meta.values:
+        refused = False
+        try:
+            setting_for(meta, meta.norm, tasks=True, values=True)
+        except Fault:
+            refused = True
+        require(
+            refused,
+            "it does not say values, but does not refuse tasks of numbers",
+            "Say values: ClassVar[bool] = True where its losses are bench.inner.loss_of.",
+        )
+        return
+    with precision(torch.float64):
+        scene = _scene(subject, values=True)
+        task = scene.task()
+        if scene.meta.second_order:
+            _require_exact(scene, task)
+        first, _ = scene.gradient(task)
+        last, _ = scene.gradient(task, _descended(scene, task))
+    require(
+        last < first,
+        f"on a task of numbers, its own steps took its loss from {float(first):.6g} to"
+        f" {float(last):.6g}",
+        "Take the losses of support and queries from bench.inner.loss_of; or say"
+        " values: ClassVar[bool] = False.",
+    )
 
 
 def _takes_steps(scene: _Scene, task: Task) -> bool:

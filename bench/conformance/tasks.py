@@ -123,7 +123,11 @@ def tasks_have_the_asked_shape(subject: Subject) -> None:
     """A task has ways x shots examples, and ways x queries, that could be real, each."""
     world = _World(subject)
     for shape in (world.shape, replace(world.shape, ways=WAYS + 2)):
-        setting = Setting(form=world.form, norm="support", ways=WAYS, task=shape)
+        if world.tasks.values and shape != world.shape:
+            return  # where numbers are predicted, there is one way
+        setting = Setting(
+            form=world.form, norm="support", ways=WAYS, task=shape, values=world.tasks.values
+        )
         if world.tasks.refuses(setting) is None:
             _require_shape(world.draw(0, shape), shape, world.form)
 
@@ -149,9 +153,15 @@ def _require_shape(task: Task, shape: TaskShape, form: Form) -> None:
 
 
 def labels_are_in_order(subject: Subject) -> None:
-    """Labels are 0 to ways - 1, over and over: the first shot of each class comes first."""
+    """Labels are 0 to ways - 1, over and over: the first shot of each class comes first.
+
+    Where numbers are predicted, each example has those that its head gives.
+    """
     world = _World(subject)
     task = world.draw(0)
+    if world.tasks.values:
+        _require_numbers(world, task)
+        return
     for part, each, labels in (
         ("support_y", world.shape.shots, task.support_y),
         ("query_y", world.shape.queries, task.query_y),
@@ -161,6 +171,25 @@ def labels_are_in_order(subject: Subject) -> None:
             torch.equal(labels, wanted),
             f"{part} is {labels.tolist()}, not {wanted.tolist()}",
             "Return torch.arange(ways).repeat(shots), and the examples in that order.",
+        )
+
+
+def _require_numbers(world: _World, task: Task) -> None:
+    outputs = world.tasks.outputs(world.form, world.shape)
+    for part, x, y in (
+        ("support_y", task.support_x, task.support_y),
+        ("query_y", task.query_x, task.query_y),
+    ):
+        require(
+            tuple(y.shape) == (len(x), outputs) and y.dtype == x.dtype and y.isfinite().all(),
+            f"{part} is {y.dtype} {list(y.shape)}, or not finite, for {outputs} outputs",
+            "Return the numbers to predict of each example, as outputs() counts them.",
+        )
+        stored = kind_of(world.form.modality).inputs(torch.from_numpy(world.part.examples))
+        require(
+            not (x.flatten(1).unsqueeze(1) == stored.flatten(1)).all(2).any(),
+            f"{part} can be read from the examples, which are as the source holds them",
+            "Take what is to be predicted out of the examples.",
         )
 
 
@@ -246,13 +275,20 @@ def support_and_queries_are_different_examples(subject: Subject) -> None:
             "an example is twice in one task",
             "Draw without replacement, and give the queries other examples than the support.",
         )
-        labels = torch.cat([task.support_y, task.query_y]).tolist()
+        labels = _ways_of(world, task)
         require(
             any(_agree(labels, world.group_of(one, numbers)) for one in world.groupings),
             "a label of one task stands for several classes, or two labels for one class",
             "Draw ways different classes, and each label's examples from one of them; of clusters,"
             " all from one partition.",
         )
+
+
+def _ways_of(world: _World, task: Task) -> list[int]:
+    """Return which way of a task each of its examples is of."""
+    if world.tasks.values:
+        return [0] * (len(task.support_x) + len(task.query_x))
+    return [int(y) for y in torch.cat([task.support_y, task.query_y])]
 
 
 def _agree(labels: list[int], groups: list[int]) -> bool:
@@ -264,6 +300,8 @@ def _agree(labels: list[int], groups: list[int]) -> bool:
 def labels_say_nothing_of_classes(subject: Subject) -> None:
     """With classes or clusters: which label one gets differs from task to task, in no order."""
     world = _World(subject)
+    if world.tasks.values:
+        return  # it has no labels
     first = [world.numbers(world.draw(seed).support_x[:WAYS]) for seed in range(TASKS)]
     orders = [[world.group_of(one, numbers) for numbers in first] for one in world.groupings]
     require(

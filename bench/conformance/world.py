@@ -4,7 +4,7 @@ Shapes: B inputs, C channels, T tokens, D features, N ways.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
@@ -29,6 +29,7 @@ from bench.stages.engine import Learner
 from bench.stages.network import Network, width_of
 from bench.stages.streams import generator, seed_default
 from bench.tokens import PAD, UNKNOWN
+from bench.transitions import regression
 
 CPU = torch.device("cpu")
 WAYS = 3
@@ -39,11 +40,25 @@ TASKS = (
 )
 
 
-def setting_for(plugin: AbstractPlugin, norm: Norm, *, tasks: bool = False) -> Setting:
-    """Return a small setting that the plug-in does not decline."""
+def setting_for(
+    plugin: AbstractPlugin, norm: Norm, *, tasks: bool = False, values: bool | None = None
+) -> Setting:
+    """Return a small setting that the plug-in does not decline; ``values``: of numbers or not."""
     reasons = []
     for form, task in product(_forms(plugin), TASKS if tasks else (None,)):
-        setting = Setting(form=form, norm=norm, ways=WAYS, task=task, fixed_classes=tasks)
+        numbers = kind_of(form.modality).values
+        if values not in (None, numbers):
+            continue
+        if numbers and task:
+            task = replace(task, ways=1)
+        setting = Setting(
+            form=form,
+            norm=norm,
+            ways=1 if numbers else WAYS,
+            task=task,
+            fixed_classes=tasks and not numbers,
+            values=numbers,
+        )
         reason = plugin.refuses(setting)
         if reason is None:
             return setting
@@ -73,11 +88,23 @@ def inputs(form: Form, count: int, name: str = "inputs") -> Tensor:
     return kind_of(form.modality).made(form, count, rng)
 
 
+def outputs_of(task: TaskShape, form: Form) -> int:
+    """Return how many numbers a head gives for a query of ``task_of``."""
+    return form.shape[-1] if kind_of(form.modality).values else task.ways
+
+
 def task_of(task: TaskShape, form: Form, name: str = "task") -> Task:
     """Return a task whose classes differ, support in the order of the contract.
 
-    Its ways are all the classes that there are, the last one first.
+    Its ways are all the classes that there are, the last one first. Where numbers are predicted of
+    examples, as many of these make a task without classes.
     """
+    if kind_of(form.modality).values:
+        support, queries = (
+            inputs(form, count, f"{name} {role}")
+            for count, role in ((task.num_support, "support"), (task.num_queries, "query"))
+        )
+        return regression(support, queries)
     centres = inputs(form, task.ways, f"{name} centres")
     support_y = torch.arange(task.ways).repeat(task.shots)
     query_y = torch.arange(task.ways).repeat(task.queries)

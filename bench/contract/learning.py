@@ -81,7 +81,9 @@ class AbstractTasks(AbstractPlugin):
         """Return why there are no such tasks for the data, or what ``declines`` says."""
         if setting.values and not self.values:
             name = type(self).__module__.rpartition(".")[2]
-            return f"{name} makes tasks of classes, of {setting.form.modality}s numbers are predicted"
+            return (
+                f"{name} makes tasks of classes, of {setting.form.modality}s numbers are predicted"
+            )
         return super().refuses(setting)
 
     @abstractmethod

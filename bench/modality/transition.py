@@ -30,6 +30,7 @@ class Transition(AbstractModality):
 
     reference: ClassVar[str] = "arXiv:2407.17032"
     stored: ClassVar[Literal["uint8", "float32", "int32"]] = "float32"
+    values: ClassVar[bool] = True  # what comes of a state and an action
     unlike: ClassVar[str] = "Take worlds of one family."
     forms: ClassVar[tuple[Form, ...]] = tuple(
         Form(shape=shape, modality="transition") for shape in ((2, 4), (2, 5))
