@@ -102,12 +102,9 @@ def pretrain(spec: StageSpec, place: Place) -> Result:
     kept = snapshots(spec, place, model, loss_on, lambda now: chosen(now, "buffer/"))
     done = train(spec, place, objective.plugin, model.params, carried, step, kept)
     buffers = chosen(done.carried, "buffer/")
-    parts = ("encoder", "head") if objective.keeps_head else ("encoder",)
-    weights = {
-        name: value
-        for part in parts
-        for name, value in (part_of(done.params, part) | part_of(buffers, part)).items()
-    }
+    weights = part_of(done.params, "encoder") | part_of(buffers, "encoder")
+    if objective.keeps_head:
+        weights |= part_of(done.params, "head") | part_of(buffers, "head")
     return trained(spec, place, done, weights, model.num_parameters)
 
 
