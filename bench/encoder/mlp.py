@@ -3,9 +3,8 @@
 Nagabandi, Kahn, Fearing and Levine (2018), arXiv:1708.02596: two hidden layers, fully connected,
 on a state and an action, and a linear layer that predicts how the state changes. Here the hidden
 layers are the encoder, so that pretexts and meta-algorithms can put heads of their own on it. One
-thing differs: tanh is in the place of their ReLU. A few gradient steps adapt the model, and what
-a planner rolls out should be smooth; probabilistic ensembles (Chua et al. 2018, arXiv:1805.12114)
-take a smooth nonlinearity for the same reason.
+thing differs: tanh is in the place of their ReLU, since what is modelled is smooth (Chua et al.
+2018, arXiv:1805.12114, take a smooth one, too), and its features stay small under large steps.
 
 Batch norm has no place here: a batch of transitions, of a planner say, has no statistics of its
 own that could be relied on.

@@ -1,8 +1,7 @@
-"""What an action does. Deisenroth and Rasmussen (2011), doi:10.5555/3104482.3104541; Nagabandi
-et al. (2018), arXiv:1708.02596, section IV-A.
+"""What an action does. Nagabandi, Kahn, Fearing and Levine (2018), arXiv:1708.02596, section IV-A.
 
-A model of the dynamics, f(s, a), predicts by how much the state changes, not the next state, which
-a model that knows nothing has nearly right already. With x a transition, of which the encoder sees
+A model of the dynamics, f(s, a), predicts by how much the state changes (as Deisenroth and
+Rasmussen's PILCO, 2011, does by Gaussian processes), not the next state, which a model that knows nothing has nearly right already. With x a transition, of which the encoder sees
 state and action and not the change d, the loss is the
     mean over transitions and numbers of the state of (f(x) - d)^2,
 in units of the data's scales. Transitions come from every environment of the training split at

@@ -16,7 +16,6 @@ Shapes: B transitions, 2 rows (state and action; change), D numbers of a row.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Generator
 
@@ -35,7 +34,7 @@ class Environments(AbstractTasks):
     known_origins: ClassVar[bool] = True
     values: ClassVar[bool] = True
     ways: Literal[1] = 1  # one environment
-    shots: PositiveInt | Literal["match"] | None = "match"  # as at test; the authors: 16 and 32
+    shots: PositiveInt | Literal["match"] | None = "match"  # as at test
     queries: NonNegativeInt | None = None
 
     def outputs(self, form: Form, shape: TaskShape) -> int:
