@@ -1,8 +1,9 @@
 """What an action does. Nagabandi, Kahn, Fearing and Levine (2018), arXiv:1708.02596, section IV-A.
 
-A model of the dynamics, f(s, a), predicts by how much the state changes (as Deisenroth and
-Rasmussen's PILCO, 2011, does by Gaussian processes), not the next state, which a model that knows nothing has nearly right already. With x a transition, of which the encoder sees
-state and action and not the change d, the loss is the
+A model of the dynamics, f(s, a), predicts by how much the state changes (as PILCO does by Gaussian
+processes, Deisenroth and Rasmussen 2011), not the next state, which a model that knows nothing has
+nearly right already. With x a transition, of which the encoder sees state and action and not the
+change d, the loss is the
     mean over transitions and numbers of the state of (f(x) - d)^2,
 in units of the data's scales. Transitions come from every environment of the training split at
 once, and none says which: what is learned is one model for all of them, and where they differ, the
