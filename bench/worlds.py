@@ -175,11 +175,12 @@ class CartPole(AbstractWorld):
         return (~self.over(state)).to(state.dtype)
 
     def over(self, state: Tensor) -> Tensor:
-        """Say where the pole leans or the cart strays too far."""
-        return (state[..., 0].abs() > self.furthest) | (state[..., 2].abs() > self.steepest)
+        """Say where the pole leans or the cart strays too far, or is at no number."""
+        near, upright = state[..., 0].abs() <= self.furthest, state[..., 2].abs() <= self.steepest
+        return ~(near & upright)
 
     def settle(self, state: Tensor) -> Tensor:
-        """Keep what is predicted within five times what a run can come to."""
+        """Keep what is predicted within reach of a run: no speed gets beyond 12 m/s or 1/s."""
         limit = 5 * state.new_tensor([self.furthest, self.furthest, self.steepest, self.furthest])
         return state.clamp(-limit, limit)
 
