@@ -125,6 +125,46 @@ def draw_pretext_bank(
     )
 
 
+def draw_environments(
+    counts: Sequence[int],
+    *,
+    data_digest: str,
+    split: str,
+    shots: int,
+    queries: int,
+    episodes: int,
+) -> Bank:
+    """Draw a bank of one way in which every episode is another class: each is met once.
+
+    The order of the classes derives from (data digest, split), the examples of one from (data
+    digest, split, queries, class). Queries are drawn first, as in ``draw_bank``.
+
+    Raises:
+        ValueError: more episodes than classes, or shots + queries beyond the smallest of them.
+    """
+    if episodes > len(counts):
+        raise ValueError(f"{episodes} episodes, but {split} has {len(counts)} classes")
+    if shots + queries > min(counts):
+        raise ValueError(
+            f"{shots} shots + {queries} queries, but a class of {split} has {min(counts)} examples"
+        )
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    at = (data_digest, split)
+    classes = _order(np.random.Philox(key=derive("order of environments", *at)), len(counts))
+    total, drawn = hashlib.sha256(), []
+    for number in classes[:episodes].tolist():
+        stream = np.random.Philox(key=derive("environment", *at, queries, number))
+        order = first[number] + _order(stream, counts[number])
+        total.update(order.astype("<i8").tobytes())
+        drawn.append(order[: queries + shots])
+    positions_E1X = np.stack(drawn)[:, None]
+    return Bank(
+        support_ENK=positions_E1X[..., queries:],
+        query_ENQ=positions_E1X[..., :queries],
+        digest=total.hexdigest(),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamBank:
     """Streams of groups: E streams, T groups, N classes of a group, K shots, Q queries.

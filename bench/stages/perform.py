@@ -8,6 +8,7 @@ from bench.stages.audit_data import audit_data
 from bench.stages.audit_row import audit_row
 from bench.stages.cluster import cluster
 from bench.stages.continual import continual
+from bench.stages.control import control
 from bench.stages.evaluate import evaluate
 from bench.stages.few_steps import few_steps
 from bench.stages.metatrain import metatrain
@@ -23,6 +24,7 @@ STAGES: Mapping[StageKind, Callable[[StageSpec, Place], Result]] = {
 PROTOCOLS: Mapping[str, Callable[[StageSpec, Place], Result]] = {
     "few_steps": few_steps,
     "continual": continual,
+    "control": control,
 }
 """What a row is tested by where that is not on episodes, by the name in its inputs."""
 
