@@ -11,7 +11,7 @@ nox.options.sessions = ["lint", "tests"]
 PINS = ("--constraint", "constraints.txt")
 
 
-def install(session: nox.Session, *more: str, extras: str = "check") -> None:
+def install(session: nox.Session, *more: str, extras: str = "check,control") -> None:
     """Install this project in place, with the versions that were tested; quick when done."""
     session.env["UV_COMPILE_BYTECODE"] = "1"  # commands then start in a fraction of the time
     session.install(*PINS, *more, "-e", f".[{extras}]")
@@ -103,6 +103,7 @@ def pins(session: nox.Session) -> None:
         "compile",
         "pyproject.toml",
         "--extra=check",
+        "--extra=control",
         "--extra=learn2learn",
         "--group=tests",
         "--group=peers",

@@ -52,9 +52,9 @@ class Transition(AbstractModality):
         other[:, 1, -1] = 0
         return other
 
-    def looks(self, examples: np.ndarray) -> None:
+    def looks(self, examples: np.ndarray) -> np.ndarray | None:
         """Return nothing: equal transitions are found as such, others have nothing in common."""
-        return
+        return None
 
     def blank(self, examples: np.ndarray) -> np.ndarray:
         """Say of each transition whether all its numbers are zero."""
