@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from bench.cell import Event, Json, Progress, StageSpec, Started
 from bench.contract import AbstractLearner, Lesson, Tensors
@@ -347,6 +348,13 @@ def test_streams_at_once_are_streams_one_by_one(
     """Through vmap, as on a GPU, matrices, the choice and counts are those of a loop."""
     monkeypatch.setattr("bench.stages.continual.channels_last", lambda *_, **__: False)
     spec = planned(with_strategy(strategy), *SCENARIOS[scenario])
+    traced: list[int] = []
+
+    def watched(function: Callable[..., object]) -> Callable[..., object]:
+        traced.append(TASKS_AT_ONCE["cpu"])
+        return vmap(function)
+
+    monkeypatch.setattr("bench.stages.engine.vmap", watched)
     found = []
     for at_once in (1, 2):
         monkeypatch.setitem(TASKS_AT_ONCE, "cpu", at_once)
@@ -357,6 +365,7 @@ def test_streams_at_once_are_streams_one_by_one(
         found.append((matrices(own, spec), told, manifest["cost"]["examples"]))
     (one, *rest), (two, *same) = found
     assert rest == same
+    assert set(traced) == {2}
     for values, others in zip(one, two, strict=True):
         np.testing.assert_array_equal(others, values)
 
