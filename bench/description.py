@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent
 CLAIMS = (
     *("norm", "transductive", "frozen_encoder"),
     *("uses_labels", "guesses_classes", "augments", "views", "validates", "values", "keeps_head"),
+    *("oracle", "rated"),
 )
 FOLLOWS = "follows from the parameters"  # a claim that is a property
 SPACES = {"Reals": space.Reals, "Whole": space.Whole, "OneOf": space.OneOf}

@@ -75,7 +75,7 @@ def test_methods_of_a_package_are_rows_of_a_report(page: Followed) -> None:
     }
 
 
-@pytest.mark.parametrize("plugin", ["pretext/half_turn", "meta/cosine"])
+@pytest.mark.parametrize("plugin", ["pretext/half_turn", "meta/cosine", "strategy/from_memory"])
 def test_good_methods_conform(page: Followed, plugin: str) -> None:
     """``bench check`` finds nothing and says so."""
     checked = page.done[f"bench check {plugin}"]
