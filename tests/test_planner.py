@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from bench import planner
-from bench.planner import Planner, Runs, imagined, improved, planned_runs, random_runs
+from bench.planner import Planner, Runs, imagined, improved, planned_runs, random_runs, searched
 from bench.protocol import PLANNER
 from bench.seeds import derive
 from bench.worlds import WORLDS, Parameters, drawn
@@ -209,6 +209,16 @@ def test_actions_stay_within_bounds(family: str) -> None:
     assert low <= runs.actions.min() <= runs.actions.max() <= high
     chance = random(family, parameters, 30)
     assert low <= chance.actions.min() < 0 < chance.actions.max() <= high
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plans_stay_within_bounds(family: str) -> None:
+    """A search that begins at the highest action does not leave for higher ones."""
+    world, parameters = WORLDS[family], worlds(family, 8)
+    start = torch.from_numpy(random_states(family, 8)).float()
+    highest = torch.full((8, SHORT.horizon, 1), world.bounds[1])
+    mean = searched(TRUE[family](parameters), world, start, highest, SHORT, rngs(range(8)))
+    assert world.bounds[0] <= mean.min() < mean.max() <= world.bounds[1]
 
 
 def test_a_search_goes_on_where_the_last_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
