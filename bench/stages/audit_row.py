@@ -20,28 +20,19 @@ which the order of the support matters, as to minibatches, comes near to 1 / N.
 Shapes: E episodes, Q queries, N ways.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from scipy import special  # not scipy.stats: it fails where torch cannot be imported
 from torch import Tensor
 
-from bench.catalogue import rebuild
 from bench.cell import Json, Progress, StageSpec, Started
-from bench.contract import AbstractMeta, Task, Tensors
-from bench.dataset import Part
-from bench.episodes import Bank
-from bench.stages.continual import Scholar
-from bench.stages.course import Course
-from bench.stages.evaluate import Examiner, bank_of, tested_model
-from bench.stages.few_steps import Pupil, fresh_head, new_tasks
-from bench.stages.model import Model, doubled
+from bench.contract import Task
+from bench.stages.audited_row import Row, row_of
 from bench.stages.place import Clock, Diverged, Place, Result, peak_memory, precision
-from bench.stages.source import modality_of, read_part
-from bench.stages.streams import generator, seed_default
+from bench.stages.streams import generator
 
 TRANSDUCED = 4  # episodes on which transduction is measured: one would show it
 TOLERANCE = 1e-6  # of the scores' spread: rounding came to 1e-14 over our methods (iterative ones
@@ -51,65 +42,35 @@ LEVEL = 0.99  # of the interval of naming; most methods are at 1 / N exactly, se
 LEAST_REACH = 0.02  # of that interval on either side: episodes may agree by chance
 
 
-class Tested(Protocol):
-    """A row as its test has it: ``Examiner``, a ``Pupil`` or a ``Scholar``."""
-
-    at_once: int
-
-    @property
-    def passed(self) -> int:
-        """Examples passed forward so far."""
-
-    def over(
-        self, function: Callable[[Task], tuple[Tensor, ...]], tasks: Sequence[Task]
-    ) -> tuple[Tensor, ...]:
-        """Apply a function of one task to several."""
-
-    def scores(self, params: Tensors, task: Task) -> Tensor:
-        """Return scores [Q, N] under adapted parameters."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    """A row, the tasks it is asked about, and how it adapts to one."""
-
-    spec: StageSpec
-    tested: Tested
-    adapted: Callable[[Task], Iterator[Tensors]]  # at each read-out
-    altered: Callable[[Tensor], Tensor]  # other examples in the place of some
-    tasks: Sequence[Task]
-
-    def last(self, task: Task) -> Tensors:
-        """Return what the support has made of the parameters at the last read-out."""
-        *_, params = self.adapted(task)
-        return params
-
-    def seed(self, *coordinates: str | int) -> None:
-        """Seed torch's default generator, from which a method may draw."""
-        seed_default("audit", self.spec.inputs["seed"], *coordinates)
-
-
 def audit_row(spec: StageSpec, place: Place) -> Result:
     """Run one ``audit`` stage on a row: ``transduction`` and ``naming`` among its facts.
+
+    Numbers that are predicted have no names: the latter is then left out.
 
     Raises:
         Diverged: a score is not finite.
     """
-    total, clock = TRANSDUCED + spec.inputs["episodes"], Clock()
+    protocol = spec.inputs.get("protocol")
+    named = protocol != "control"
+    total, clock = TRANSDUCED + (spec.inputs["episodes"] if named else 0), Clock()
     place.emit(Started(key=spec.key, step=0, total=total))
 
     def tell(step: int, values: dict[str, float]) -> None:
         place.emit(Progress(key=spec.key, step=step, total=total, values=values))
 
-    row_of = {None: _examiner, "few_steps": _pupil, "continual": _scholar}
     with torch.no_grad():
-        model, row = row_of[spec.inputs.get("protocol")](spec, place)
+        model, row = row_of(spec, place)
         with precision(torch.float64):
             transduction = _transduction(row, lambda done: tell(done, {}))
-            naming = _naming(row, lambda done, mean: tell(TRANSDUCED + done, {"naming": mean}))
+            facts: dict[str, Json] = {"transduction": transduction}
+            if named:
+                facts["naming"] = _naming(
+                    row, lambda done, mean: tell(TRANSDUCED + done, {"naming": mean})
+                )
     found = [transduction[name] for name in ("permuted", "removed", "altered")]
     return Result(
-        metrics={"transduction": max(found), "naming_accuracy": naming["accuracy"]},
+        metrics={"transduction": max(found)}
+        | ({"naming_accuracy": facts["naming"]["accuracy"]} if named else {}),
         curve={"steps": []},
         cost={
             "seconds": clock.seconds(),
@@ -118,100 +79,14 @@ def audit_row(spec: StageSpec, place: Place) -> Result:
             "parameters": model.num_parameters,
         },
         files={},
-        facts={"transduction": transduction, "naming": naming},
-    )
-
-
-# --- the row, in float64 -----------------------------------------------------------------------
-
-
-def _examiner(spec: StageSpec, place: Place) -> tuple[Model, _Row]:
-    """Return a row that is tested on classes, with the weights of its test."""
-    meta = rebuild("meta", spec.inputs["meta"])
-    assert isinstance(meta, AbstractMeta)
-    part = read_part(spec.inputs["data"])
-    model = tested_model(spec, place, meta, part)  # in float32: fresh weights are drawn in it
-    with precision(torch.float64):
-        used = _used(part, bank_of(spec, part))
-        examiner = Examiner(spec, place, meta, model.doubled, *used)
-        tasks = [examiner.task(episode) for episode in range(spec.inputs["episodes"])]
-    return model, _Row(
-        spec=spec,
-        tested=examiner,
-        adapted=examiner.adapted,
-        altered=examiner.altered,
-        tasks=tasks,
-    )
-
-
-def _used(part: Part, bank: Bank) -> tuple[Part, Bank]:
-    """Leave out the examples that no episode shows, so that none is embedded in vain."""
-    shown = np.unique(np.concatenate([bank.support_ENK.ravel(), bank.query_ENQ.ravel()]))
-    labels, counts = part.labels[shown], np.bincount(part.labels[shown], minlength=len(part.counts))
-    return (
-        replace(part, examples=part.examples[shown], labels=labels, counts=tuple(counts.tolist())),
-        replace(
-            bank,
-            support_ENK=np.searchsorted(shown, bank.support_ENK),
-            query_ENQ=np.searchsorted(shown, bank.query_ENQ),
-        ),
-    )
-
-
-def _pupil(spec: StageSpec, place: Place) -> tuple[Model, _Row]:
-    """Return a row that is tested on a held-out task; at the smallest rate, as none is chosen."""
-    inputs = spec.inputs
-    part = read_part(inputs["data"])
-    model = fresh_head(inputs, place, part)
-    pupil, rate = Pupil(spec, place, model.doubled), min(inputs["rates"])
-    split, episodes = inputs["data"]["split"], inputs["episodes"]
-    _, task_of = new_tasks(inputs, place, inputs["member"], split, episodes)
-    shown = [task_of(episode) for episode in range(episodes)]  # in float32, as in the test
-    tasks = [
-        replace(one, support_x=doubled(one.support_x), query_x=doubled(one.query_x))
-        for one in shown
-    ]
-    modality = modality_of(part.form)
-    return model, _Row(
-        spec=spec,
-        tested=pupil,
-        adapted=lambda task: pupil.adapted(task, rate),
-        altered=lambda x: modality.altered(x, part.form),
-        tasks=tasks,
-    )
-
-
-def _scholar(spec: StageSpec, place: Place) -> tuple[Model, _Row]:
-    """Return a row that is tested along streams: the first group of each, at the smallest rate."""
-    inputs = spec.inputs
-    form = read_part(inputs["data"]).form
-    scholar = Scholar(inputs, place, form).doubled
-    episodes, modality = inputs["episodes"], modality_of(form)
-    courses = scholar.courses(inputs["data"], episodes)
-    return scholar.model, _Row(
-        spec=spec,
-        tested=scholar,
-        adapted=scholar.adapted,
-        altered=lambda x: 1 - x if scholar.still else modality.altered(x, form),
-        tasks=[_first_group(courses(episode), inputs["ways"]) for episode in range(episodes)],
-    )
-
-
-def _first_group(course: Course, ways: int) -> Task:
-    """Return the first group of a stream as a task, in float64; its classes are 0 to ways - 1."""
-    return Task(
-        support_x=doubled(course.support_x[0]),
-        support_y=course.support_y[0],
-        query_x=doubled(course.query_x[0]),
-        query_y=course.query_y[0],
-        ways=ways,
+        facts=facts,
     )
 
 
 # --- transduction ------------------------------------------------------------------------------
 
 
-def _transduction(row: _Row, tell: Callable[[int], None]) -> dict[str, Json]:
+def _transduction(row: Row, tell: Callable[[int], None]) -> dict[str, Json]:
     """Return by how much scores change with the other queries, in units of their spread."""
     among, changes = [], []
     for episode, task in enumerate(row.tasks[:TRANSDUCED]):
@@ -234,7 +109,7 @@ def _transduction(row: _Row, tell: Callable[[int], None]) -> dict[str, Json]:
     }
 
 
-def _variants(row: _Row, task: Task, episode: int) -> tuple[Tensor, ...]:
+def _variants(row: Row, task: Task, episode: int) -> tuple[Tensor, ...]:
     """Return the scores [Q, N] of a task, and what permuting, removing, altering adds to them."""
     count = len(task.query_y)
     rng = generator(torch.device("cpu"), "audit", "order of queries", episode, count)
@@ -262,7 +137,7 @@ def _variants(row: _Row, task: Task, episode: int) -> tuple[Tensor, ...]:
 # --- naming ------------------------------------------------------------------------------------
 
 
-def _naming(row: _Row, tell: Callable[[int, float], None]) -> dict[str, Json]:
+def _naming(row: Row, tell: Callable[[int, float], None]) -> dict[str, Json]:
     """Return the accuracy of shuffled episodes, with its interval over episodes."""
     accuracies: list[float] = []
     for episode, task in enumerate(row.tasks):
@@ -281,7 +156,7 @@ def _naming(row: _Row, tell: Callable[[int, float], None]) -> dict[str, Json]:
     }
 
 
-def _shuffled(row: _Row, task: Task, episode: int) -> float:
+def _shuffled(row: Row, task: Task, episode: int) -> float:
     """Return the mean accuracy of a task over the shifts of the queries' names."""
     shifted = [_shift(task, shift) for shift in range(task.ways)]
     size = row.tested.at_once
