@@ -82,8 +82,8 @@ def _leaders(block: Block) -> list[str]:
             name = words.listing([words.escape(row.group.variant) for row in alike])
             caution = ", audit failed" if any(failed(row.marks) for row in alike) else ""
             among = f"the {whole}variants that {SAW[labels]} (no verdict by itself{caution})"
-            accuracy = words.percent(best.accuracy)
-            said.append(f"Highest mean accuracy in % of {among}: {name}, {accuracy}.")
+            mean = words.percent(best.accuracy)
+            said.append(f"Highest mean {block.headline.noun} in % of {among}: {name}, {mean}.")
     return said
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.cell import Json
 from bench.plan import Plan
+from bench.report.headline import Headline
 from bench.report.marks import marks
 from bench.report.pooled import pooled
 from bench.report.results import Group, Results
@@ -74,16 +75,26 @@ class Block:
     held_out: str = ""
 
     @property
+    def headline(self) -> Headline:
+        """What its verdicts are about."""
+        return self.rows[0].group.headline
+
+    @property
     def title(self) -> str:
         """Name the setting in words."""
         new = f", new {self.held_out}" if self.held_out else ""
-        return f"{self.data}, {self.ways}-way {self.shots}-shot{new}"
+        return f"{self.headline.setting(self.data, self.ways, self.shots)}{new}"
+
+    @property
+    def amount(self) -> str:
+        """Say from how much a task is learned, as a panel's title."""
+        return self.headline.amount(self.shots)
 
     @property
     def slug(self) -> str:
         """Name the setting in a file's name."""
         new = f"-new-{slug(self.held_out)}" if self.held_out else ""
-        return f"{stem(self.data)}-{self.ways}way-{self.shots}shot{new}"
+        return f"{self.headline.stem_of(stem(self.data), self.ways, self.shots)}{new}"
 
     @property
     def is_mean(self) -> bool:

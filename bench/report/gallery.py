@@ -91,6 +91,7 @@ def _view(found: Factorial) -> FactorialView:
         rows=found.starts,
         columns=found.learnings,
         accuracy_GH=found.accuracy_GH,
+        headline=found.block.headline,
         main_first=[(found.starts[g], None, "reference"), *map(_effect, found.of_start)],
         main_second=[(found.learnings[h], None, "reference"), *map(_effect, found.of_learning)],
         departure_GH=departure_GH,
@@ -123,8 +124,9 @@ def _profiles(found: Analysis) -> Iterator[Picture]:
     look = looks(found.results)
     for one in found.data_sets:
         if one.profiles:
-            alt = f"Performance profiles: the share of runs above an accuracy, {one.title}"
-            yield profiles_picture(f"profiles-{one.slug}", alt, one.profiles, look)
+            of = one.blocks[0].headline
+            alt = f"Performance profiles: the share of runs above {of.an}, {one.title}"
+            yield profiles_picture(f"profiles-{one.slug}", alt, one.profiles, look, of)
 
 
 def _ranks(found: tuple[DataSets, ...]) -> Iterator[Picture]:

@@ -12,6 +12,7 @@ from bench.cell import ROLES, Json
 from bench.report import words
 from bench.report.analysis import Analysis
 from bench.report.comparison import Block, Comparison, Row
+from bench.report.evidence.episodes import HEADLINES
 from bench.report.paper.bibliography import folded
 from bench.report.results import CellResult, Group, Results
 from bench.report.tables import Table
@@ -23,7 +24,7 @@ FORM = 1  # raised when a key is renamed or means something else; new keys may c
 SETTINGS = (
     *("file", "source_sha256", "margin", "baseline", "seeds", "shots", "ways", "episodes"),
     *("queries", "test_steps", "readouts", "data", "classes", "budget_scale", "held_out", "rates"),
-    *("rate_tasks", "roles"),
+    *("rate_tasks", "roles", "protocol", "planner"),
 )
 AXES = ("encoder", "pretext", "init", "tasks", "auxiliary", "meta")
 
@@ -77,7 +78,14 @@ def report_json(found: Analysis, report: Report, edition: Edition, files: Sequen
 
 def _elsewhere(table: str) -> bool:
     """Whether its numbers stand under a key of their own, or in the rows of blocks."""
-    rows = ("accuracy-", "cost-", "across-labels-", "tuning-", "expected-best", "best-so-far")
+    rows = (
+        *(f"{name}-" for name in HEADLINES),
+        "cost-",
+        "across-labels-",
+        "tuning-",
+        "expected-best",
+        "best-so-far",
+    )
     own = {"audit", "published", "detectable", "unfinished", "compute", "provenance"}
     return table in own or table.startswith(rows)
 
@@ -160,12 +168,12 @@ def _row(row: Row, cost: Mapping[str, Json]) -> dict[str, Json]:
         "trouble": group.trouble or None,
         "seeds_planned": len(group.results),
         "seeds_done": len(group.done),
-        "accuracy": _interval(row.accuracy),
+        group.headline.name: _interval(row.accuracy),
         "legacy": _interval(row.legacy),
         "baseline": _comparison(row.baseline) if row.baseline else None,
         "floor": _comparison(row.floor) if row.floor else None,
         "cost": {name: value for name, value in cost.items() if name != "variant"},
-        "seeds": [_seed(one) for one in _by_seed(group)],
+        "seeds": [_seed(one, group.headline.name) for one in _by_seed(group)],
     }
 
 
@@ -173,13 +181,13 @@ def _by_seed(group: Group) -> list[CellResult]:
     return sorted(group.results, key=lambda one: one.cell.seed)
 
 
-def _seed(one: CellResult) -> dict[str, Json]:
+def _seed(one: CellResult, headline: str) -> dict[str, Json]:
     done = one.status == "done"
     return {
         "seed": one.cell.seed,
         "status": one.status,
         "reason": one.reason or None,
-        "accuracy": float(one.accuracy_TE[-1].mean()) if done else None,
+        headline: float(one.accuracy_TE[-1].mean()) if done else None,
         "episodes": one.accuracy_TE.shape[1] if done else None,
         "seconds": one.seconds if done else None,
         "stages": {role: one.cell.stages.get(role) for role in (*ROLES, "evaluate")},

@@ -16,6 +16,7 @@ from bench.plan import Plan
 from bench.report.evidence.episodes import headline
 from bench.report.evidence.evidence import Evidence, gather
 from bench.report.evidence.looks import row_name, standing
+from bench.report.headline import ACCURACY, Headline, headline_of
 from bench.store import Store
 
 Status = Literal["done", "failed", "missing"]
@@ -97,6 +98,7 @@ class Group:
     results: tuple[CellResult, ...]
     held_out: str = ""
     looked_at: str = ""
+    headline: Headline = ACCURACY
 
     @property
     def done(self) -> tuple[CellResult, ...]:
@@ -192,9 +194,13 @@ class Results:
             Group(variant=v, data=d, ways=w, shots=k, held_out=h, results=tuple(results))
             for (v, d, w, k, h), results in found.items()
         )
-        looks = self.extras.get("looks") or {}
+        looks, headline = self.extras.get("looks") or {}, headline_of(self.plan)
         return tuple(
-            replace(one, looked_at=standing(one.seeds(), looks.get(row_name(one.first), ())))
+            replace(
+                one,
+                looked_at=standing(one.seeds(), looks.get(row_name(one.first), ())),
+                headline=headline,
+            )
             for one in groups
         )
 

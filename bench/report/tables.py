@@ -40,8 +40,8 @@ class Table:
 
 
 def accuracy_table(block: Block, results: Results) -> Table:
-    """Accuracy, difference from the baseline and from the floor, and the verdicts."""
-    header = ["variant", "labels", "accuracy %", "minus baseline", "verdict"]
+    """The headline, differences from the baseline and from the floor, and the verdicts."""
+    header = ["variant", "labels", f"{block.headline.noun} %", "minus baseline", "verdict"]
     header += ["minus floor", "against floor", "norm"]
     rows = [
         [
@@ -55,9 +55,8 @@ def accuracy_table(block: Block, results: Results) -> Table:
         for row in block.rows
     ]
     frame = pd.DataFrame([_numbers(row, results) for row in block.rows])
-    return Table(
-        name=f"accuracy-{block.slug}", header=header, rows=rows, frame=frame, right=(2, 3, 5)
-    )
+    name = f"{block.headline.name}-{block.slug}"
+    return Table(name=name, header=header, rows=rows, frame=frame, right=(2, 3, 5))
 
 
 def _norm(row: Row) -> str:
@@ -147,7 +146,7 @@ def _numbers(row: Row, results: Results) -> dict[str, object]:
     }
     return (
         coordinates
-        | interval_columns("accuracy", row.accuracy)
+        | interval_columns(group.headline.name, row.accuracy)
         | comparison_columns("baseline", row.baseline)
         | comparison_columns("floor", row.floor)
         | interval_columns("legacy", row.legacy)

@@ -14,6 +14,7 @@ from bench.report.answer import overall
 from bench.report.comparison import Block
 from bench.report.evidence import certificate
 from bench.report.gallery import Gallery
+from bench.report.headline import headline_of
 from bench.report.paper.bibliography import Citation, cited, link
 from bench.report.paper.compute import compute_table
 from bench.report.paper.method import Paragraph, method
@@ -87,6 +88,7 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
         banners=warned,
         audited=found.audit,
         overall=said,
+        headline=headline_of(plan),
         new_tasks=new,
         blocks=sections,
         tuning=tuned,
@@ -166,7 +168,8 @@ def _banks(results: Results) -> dict[str, set[str]]:
     banks: dict[str, set[str]] = {}
     for group in results.groups:
         new = f", new {group.held_out}" if group.held_out else ""
-        banks.setdefault(f"{group.data}, {group.ways}-way{new}", set()).update(group.banks)
+        setting = f"{group.headline.task(group.data, group.ways)}{new}"
+        banks.setdefault(setting, set()).update(group.banks)
     return banks
 
 

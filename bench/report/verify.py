@@ -18,6 +18,7 @@ from bench.report.difference import TOLERANCE, compare
 from bench.report.evidence.episodes import EPISODES, Episodes, Unreadable, read_episodes, said
 from bench.report.evidence.evidence import FILES, PLANNED, Evidence, sources, sums_of, unpack
 from bench.report.examined import check_exams, check_record
+from bench.report.headline import headline_of
 from bench.report.write import INDEX, contents
 from bench.store import SUMS, Damaged, Store, read_sums
 
@@ -113,11 +114,11 @@ def _check_evidence(evidence: Evidence, found: Verification) -> None:
     for key, spec in evidence.plan.stages.items():
         if spec.key != key:
             found.differences.append(f"{_name(spec, key)}: its key is not the hash of its inputs")
-    accuracies = 0
+    values, of = 0, headline_of(evidence.plan)
     for key in (one.stages["evaluate"] for one in evidence.plan.cells):
         if key in evidence.manifests and key not in evidence.damaged:
             measured, spec = evidence.episodes[key], evidence.plan.stages[key]
-            accuracies += measured.accuracy_TE.size
+            values += measured.accuracy_TE.size
             found.differences += _means(evidence.manifests[key], measured, _name(spec, key))
     found.differences += check_record(evidence.plan)
     if evidence.written_by.get("sources") != sources():
@@ -127,7 +128,7 @@ def _check_evidence(evidence: Evidence, found: Verification) -> None:
         )
     found.lines.append(
         f"evidence: {len(evidence.manifests)} of {len(evidence.plan.stages)} stages, "
-        f"{accuracies:,} accuracies of single episodes"
+        f"{values:,} {of.values} of single {of.episodes}"
     )
 
 

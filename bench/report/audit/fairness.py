@@ -28,7 +28,7 @@ def of_results(results: Results, blocks: Sequence[Block]) -> Iterator[Finding]:
         yield from _before_any_step(group, results.plan)
     for block in blocks:
         yield from _floor(block, results.plan)
-        yield _oracle(block)
+        yield from _oracle(block)
     for block in blocks:
         yield from _costs(block)
     yield from _selection(results)
@@ -78,9 +78,10 @@ def _not_tuned(results: Results) -> Finding:
 def _before_any_step(group: Group, plan: Plan) -> Iterator[Finding]:
     """A learner that has taken no step knows nothing of a task: it must be right by chance.
 
-    Left out are rows whose start looks at the support already, as prototypes do.
+    Left out are rows whose start looks at the support already, as prototypes do, and what is not
+    guessed: numbers have no chance.
     """
-    steps = group.done[0].steps if group.done else ()
+    steps = group.done[0].steps if group.done and group.headline.classes else ()
     if group.trouble or len(steps) < 2 or steps[0] or group.first.params.get("meta.tune_steps"):
         return
     interval, chance = _around(group.accuracies()[0], group, plan), 1 / group.ways
@@ -126,7 +127,7 @@ def _floor(block: Block, plan: Plan) -> Iterator[Finding]:
     floors = [row for row in block.rows if is_floor(row.group)]
     if not floors:
         yield Finding(check=check, subject=block.title, found="there is none", outcome="advice")
-    for row in floors:
+    for row in floors if block.headline.classes else ():
         yield from _above_chance(row, block, plan)
     trained = [row for row in block.rows if len(row.group.first.stages) > 1]
     worse = [row for row in trained if row.floor and row.floor.verdict == "worse"]
@@ -163,10 +164,12 @@ def _above_chance(row: Row, block: Block, plan: Plan) -> Iterator[Finding]:
     )
 
 
-def _oracle(block: Block) -> Finding:
-    """Rows that saw training labels say how much there is to gain."""
+def _oracle(block: Block) -> Iterator[Finding]:
+    """Rows that saw training labels say how much there is to gain, where there are classes."""
+    if not block.headline.classes:
+        return
     oracles = [row.group.variant for row in block.rows if row.group.first.labels == "train"]
-    return Finding(
+    yield Finding(
         check="supervised oracle",
         subject=block.title,
         found=words.listing(oracles)

@@ -37,7 +37,7 @@ def failed(marks: Sequence[str]) -> bool:
 def titled(group: Group) -> str:
     """Name a row: ``simclr + maml (glyphs, 5-way)``, and a new task."""
     new = f", new {group.held_out}" if group.held_out else ""
-    return f"{group.variant} ({group.data}, {group.ways}-way{new})"
+    return f"{group.variant} ({group.headline.task(group.data, group.ways)}{new})"
 
 
 def folded(findings: Sequence[Finding]) -> list[tuple[str, str, str, Outcome]]:

@@ -156,7 +156,8 @@ def _of_row(audit: Audit, manifest: Manifest, results: Results) -> Iterator[Find
     )
     claimed = is_transductive(group, results.plan)
     yield replace(_transduction(group, manifest["transduction"], claimed), rows=rows)
-    yield replace(_naming(group, manifest["naming"]), rows=rows)
+    if "naming" in manifest:  # numbers are called by no name
+        yield replace(_naming(group, manifest["naming"]), rows=rows)
 
 
 def _skipped(check: str, group: Group, reason: str) -> Finding:

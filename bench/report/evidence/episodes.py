@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from bench.report.headline import ACCURACY, EXPLAINED
+
 EPISODES = "episodes.parquet"
 PLACES = ("key", "episode", "step")  # columns that are no measures
-HEADLINES = ("explained", "accuracy")  # the first that was measured is what verdicts are of
+HEADLINES = (EXPLAINED.name, ACCURACY.name)  # the first that was measured is what verdicts are of
 
 
 class Unreadable(Exception):

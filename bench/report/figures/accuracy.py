@@ -20,6 +20,7 @@ from bench.report.figures.style import (
     picture,
     styled,
 )
+from bench.report.headline import Headline
 from bench.report.results import Results
 from bench.statistics.interval import Interval
 
@@ -32,15 +33,16 @@ def accuracy_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]
     look, pictures = looks(results), []
     with styled():
         for one in settings(blocks):
+            noun = one.headline.noun.capitalize()
             pictures += [
                 picture(
-                    f"accuracy-{one.slug}",
-                    f"Accuracy with crossed 95 % intervals: {one.title}",
+                    f"{one.headline.name}-{one.slug}",
+                    f"{noun} with crossed 95 % intervals: {one.title}",
                     _rows(one.blocks, _interval, look, FILLED + one_model(one.blocks)),
                 ),
                 picture(
                     f"seeds-{one.slug}",
-                    f"Accuracy of every single seed: {one.title}",
+                    f"{noun} of every single seed: {one.title}",
                     _rows(one.blocks, _strip, look, SEEDS),
                 ),
             ]
@@ -55,13 +57,13 @@ def _rows(
 ) -> Figure:
     """One line a variant, sorted alike in every panel; the floor is a dotted line."""
     lines = Lines(names=tuple(by_accuracy(blocks)), headings={})
-    titles, place = [f"{block.shots}-shot" for block in blocks], lines.place
-    axes = line_panels(lines, titles, "accuracy (%)", extra=legend_height([], note))
+    titles, place = [block.amount for block in blocks], lines.place
+    axes = line_panels(lines, titles, blocks[0].headline.axis, extra=legend_height([], note))
     for axis, block in zip(axes, blocks, strict=True):
         for row in block.rows:
             draw(axis, place[row.group.variant], row, look[row.group.variant])
         floor_lines(axis, block)
-        within(axis, "x")
+        within(axis, "x", block.headline)
     legend_below(figure_of(axes[0]), [], [], note)
     return figure_of(axes[0])
 
@@ -73,13 +75,13 @@ def one_model(blocks: Sequence[Block]) -> str:
     return "; one seed: intervals over the episodes of one model" if single else ""
 
 
-def within(axis: Axes, direction: str) -> None:
-    """Let an axis of accuracies end where these do: none lies beyond, whatever a bound."""
+def within(axis: Axes, direction: str, headline: Headline) -> None:
+    """Let an axis end where its measure does: no value lies beyond, whatever a bound."""
     low, high = axis.get_xlim() if direction == "x" else axis.get_ylim()
     drawn = axis.dataLim.intervalx if direction == "x" else axis.dataLim.intervaly
     if drawn[0] > drawn[1]:  # nothing
         low, high = 0.0, 100.0
-    axis.set(**{f"{direction}lim": (max(low, -1.0), min(high, 101.0))})
+    axis.set(**{f"{direction}lim": (max(low, 100 * headline.least - 1.0), min(high, 101.0))})
 
 
 def floor_lines(axis: Axes, block: Block) -> None:
@@ -97,7 +99,7 @@ def _interval(axis: Axes, y: float, row: Row, look: Look) -> None:
     axis.errorbar(
         100 * row.accuracy.mean,
         y,
-        xerr=reach(row.accuracy),
+        xerr=reach(row.accuracy, row.group.headline),
         color=look.colour,
         marker=look.marker,
         markerfacecolor=look.fill,
@@ -107,9 +109,9 @@ def _interval(axis: Axes, y: float, row: Row, look: Look) -> None:
     )
 
 
-def reach(interval: Interval) -> list[list[float]]:
-    """Return how far an accuracy's interval reaches down and up, in points, cut at 0 and 1."""
-    low, high = max(interval.low, 0.0), min(interval.high, 1.0)
+def reach(interval: Interval, headline: Headline) -> list[list[float]]:
+    """Return how far an interval reaches down and up, in points, cut where no value lies."""
+    low, high = max(interval.low, headline.least), min(interval.high, 1.0)
     return [[100 * (interval.mean - low)], [100 * (high - interval.mean)]]
 
 

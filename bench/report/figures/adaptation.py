@@ -47,12 +47,13 @@ def _picture(setting: Setting, look: Mapping[str, Look]) -> Picture | None:
     for axis, block, own in zip(axes, blocks, rows, strict=True):
         for row in own:
             _curve(axis, row, look[row.group.variant], steps[-1])
-        axis.set(title=f"{block.shots}-shot", xlabel="steps at test time", xticks=steps)
-        within(axis, "y")
-    axes[0].set_ylabel("accuracy (%)")
+        axis.set(title=block.amount, xlabel="steps at test time", xticks=steps)
+        within(axis, "y", block.headline)
+    axes[0].set_ylabel(setting.headline.axis)
     handles = [handle(look[v], level=v not in stepping) for v in shown]
     legend_below(figure_of(axes[0]), handles, shown, note)
-    alt = f"Accuracy after steps at test time: {setting.title}; bands: crossed 95 % intervals"
+    what = f"{setting.headline.noun.capitalize()} after steps at test time"
+    alt = f"{what}: {setting.title}; bands: crossed 95 % intervals"
     alt += f"; {says}" if says else ""
     return picture(f"adaptation-{setting.slug}", alt, figure_of(axes[0]))
 
@@ -83,11 +84,11 @@ def _steps(row: Row) -> tuple[int, ...]:
 
 def _curve(axis: Axes, row: Row, look: Look, last: int) -> None:
     intervals = [crossed_interval(a_SE) for a_SE in row.group.accuracies()]
-    steps = _steps(row)
+    steps, least = _steps(row), row.group.headline.least
     level = len(steps) == 1
     x = [0, last] if level else list(steps)
     mean, low, high = (
-        [100 * min(max(getattr(one, name), 0.0), 1.0) for one in intervals] * (2 if level else 1)
+        [100 * min(max(getattr(one, name), least), 1.0) for one in intervals] * (2 if level else 1)
         for name in ("mean", "low", "high")
     )
     if not level:

@@ -30,7 +30,7 @@ from bench.report.results import CellResult, Results
 
 MOST_NAMED = 16  # rows, beyond which only fronts, baselines and floor are named
 PALE = "#bdbdbd"
-FRONT = "front: no other row costs less and is as accurate"
+FRONT = "front: no other row costs less and"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 def _picture(setting: Setting, look: Mapping[str, Look]) -> Picture | None:
     blocks = setting.blocks
+    of = setting.headline
     grid = [[_points(block, measure) for measure in MEASURES] for block in blocks]
     known = [one for one in by_accuracy(blocks) if any(_has(block, one) for block in blocks)]
     if not known:
@@ -92,7 +93,8 @@ def _picture(setting: Setting, look: Mapping[str, Look]) -> Picture | None:
     number = {v: str(place + 1) for place, v in enumerate(v for v in named if v in leading)}
     pale = len(known) - len(named)
     note = _note(blocks, grid, pale)
-    entries = [f"{number[one]}  {one}" if one in number else one for one in named] + [FRONT]
+    entries = [f"{number[one]}  {one}" if one in number else one for one in named]
+    entries.append(f"{FRONT} {setting.headline.equalled}")
     named_looks = {one: look[one] for one in named}
     axes = panels(len(blocks) * 3, 2.6, extra=legend_height(entries, note), columns=3)
     for place, axis in enumerate(axes):
@@ -101,14 +103,13 @@ def _picture(setting: Setting, look: Mapping[str, Look]) -> Picture | None:
         _panel(axis, grid[shots][column], named_looks, place_of)
         _front_line(axis, grid[shots][column], fronts[shots][column], number, place_of)
         if column == 0:
-            axis.set_ylabel(f"{blocks[shots].shots}-shot accuracy (%)")
+            axis.set_ylabel(f"{blocks[shots].amount}{of.joint}{of.axis}")
         if shots == len(blocks) - 1:
             axis.set_xlabel(MEASURES[column].label)
     line = Line2D([], [], color=QUIET, linewidth=1.2)
     legend_below(figure_of(axes[0]), [*(handle(look[v]) for v in named), line], entries, note)
-    alt = (
-        f"Accuracy against seconds, training examples and memory, and their fronts: {setting.title}"
-    )
+    against = "against seconds, training examples and memory, and their fronts"
+    alt = f"{setting.headline.noun.capitalize()} {against}: {setting.title}"
     return picture(f"cost-{setting.slug}", alt, figure_of(axes[0]))
 
 
@@ -175,7 +176,8 @@ def _panel(
         if one.row.group.variant in named:
             _point(axis, one, place(one.cost), named[one.row.group.variant])
     axis.margins(y=0.1)
-    within(axis, "y")
+    if points:
+        within(axis, "y", points[0].row.group.headline)
 
 
 def _point(axis: Axes, point: Point, x: float, look: Look) -> None:
@@ -183,7 +185,7 @@ def _point(axis: Axes, point: Point, x: float, look: Look) -> None:
     axis.errorbar(
         x,
         100 * point.accuracy,
-        yerr=reach(point.row.accuracy),
+        yerr=reach(point.row.accuracy, point.row.group.headline),
         color=look.colour,
         marker=look.marker,
         markerfacecolor=look.fill,

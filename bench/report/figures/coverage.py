@@ -19,6 +19,7 @@ from bench.report.figures.style import (
     styled,
     wrapped,
 )
+from bench.report.headline import Headline, headline_of
 from bench.report.results import CellResult, Results, Status
 
 LOOKS: Mapping[
@@ -59,7 +60,7 @@ def _draw(results: Results) -> Figure:
     note = _note(columns, left)
     lines = Lines(names=tuple(squares), headings={})
     place = lines.place
-    titles = _titles(columns, x)
+    titles = _titles(columns, x, headline_of(results.plan))
     extra = legend_height(statuses, note) + 0.16 * max(text.count("\n") for text in titles.values())
     (axis,) = line_panels(lines, [""], "", extra=extra, around=0.45, guides=False)
     found = [(x[c], place[name], s) for name, own in squares.items() for c, s in own.items()]
@@ -149,7 +150,7 @@ def _draw_squares(axis: Axes, found: Sequence[tuple[float, float, Status]], pitc
         axis.scatter(x, y, s=size, marker=sign, linewidth=1.2, **colours)
 
 
-def _titles(columns: Sequence[Column], x: Mapping[Column, float]) -> dict[float, str]:
+def _titles(columns: Sequence[Column], x: Mapping[Column, float], of: Headline) -> dict[float, str]:
     """Return the middle of each setting's columns -> its name, as narrow as its columns."""
     several = {place: len({own[place] for own, _ in columns}) > 1 for place in (0, 1, 3)}
     titles = {}
@@ -158,7 +159,7 @@ def _titles(columns: Sequence[Column], x: Mapping[Column, float]) -> dict[float,
         data, ways, shots, held_out = setting
         parts = [data] if several[0] else []
         parts += [f"{ways}-way"] if several[1] else []
-        parts += [f"{shots}-shot", held_out] if several[3] else [f"{shots}-shot"]
+        parts += [of.amount(shots), held_out] if several[3] else [of.amount(shots)]
         inches = (own[-1] - own[0] + 1 + GAP) * INCHES / _width(x)
         width = max(7, int(inches / 0.075))
         titles[(own[0] + own[-1]) / 2] = wrapped(" ".join(parts), width)

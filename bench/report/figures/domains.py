@@ -59,11 +59,12 @@ def _draw(found: Sequence[Domains]) -> Figure:
         for c, m, f in looks.values()
     ]
     note = NOTE + one_model([one.block for one in found])
-    titles = [f"{one.block.shots}-shot" for one in found]
-    axes = line_panels(lines, titles, "accuracy (%)", extra=legend_height(list(looks), note))
+    titles = [one.block.amount for one in found]
+    label = found[0].block.headline.axis
+    axes = line_panels(lines, titles, label, extra=legend_height(list(looks), note))
     for axis, panel in zip(axes, found, strict=True):
         _panel(axis, panel, lines.place, looks)
-        within(axis, "x")
+        within(axis, "x", panel.block.headline)
     legend_below(figure_of(axes[0]), handles, list(looks), note)
     return figure_of(axes[0])
 
@@ -103,7 +104,7 @@ def _point(axis: Axes, y: float, row: Row, look: tuple[str, str, str]) -> None:
     axis.errorbar(
         100 * row.accuracy.mean,
         y,
-        xerr=reach(row.accuracy),
+        xerr=reach(row.accuracy, row.group.headline),
         color=colour,
         marker=marker,
         markerfacecolor=fill,

@@ -40,8 +40,8 @@ def effects_figures(views: Sequence[FactorialView]) -> list[Picture]:
         return [
             picture(
                 f"effects-{view.slug}",
-                f"Mean accuracy, departure from additivity, and main effects of {view.first} and "
-                f"{view.second}: {view.title}",
+                f"Mean {view.headline.noun}, departure from additivity, and main effects of "
+                f"{view.first} and {view.second}: {view.title}",
                 _draw(view),
             )
             for view in views
@@ -100,7 +100,7 @@ def _accuracy(axis: Axes, view: FactorialView) -> None:
     _map(axis, view, value_GH, centred=False)
     texts = _texts(value_GH, ".1f")
     annotate(axis, value_GH, texts, np.zeros(value_GH.shape, bool), centred=False)
-    axis.set_title("mean accuracy (%)")
+    axis.set_title(f"mean {view.headline.axis}")
 
 
 def _texts(value_GH: np.ndarray, form: str) -> np.ndarray:
@@ -139,7 +139,7 @@ def _main(axis: Axes, view: FactorialView, lines: Lines) -> None:
         for level, effect, verdict in effects:
             if effect is not None:
                 y = lines.place[f"{factor}: {level}"]
-                difference(axis, y, effect, verdict)
+                difference(axis, y, effect, verdict, view.headline)
                 texts[y] = words.points(effect).removesuffix(words.ONE_MODEL)
     beside([axis], axis, texts)
     axis.set(title="main effects", xlabel="difference from the reference level (points)")

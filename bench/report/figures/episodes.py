@@ -43,11 +43,8 @@ class _Kind:
     paired: bool
 
 
-ACCURACY = _Kind(
-    xlabel="accuracy (%)",
-    note="each test episode's mean over seeds; white: median and middle half; "
-    "dotted: random-init floor",
-    paired=False,
+VALUE = (
+    "each test episode's mean over seeds; white: median and middle half; dotted: random-init floor"
 )
 DIFFERENCE = _Kind(
     xlabel="paired difference (points)",
@@ -62,12 +59,13 @@ def episode_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]:
     look, pictures = looks(results), []
     with styled():
         for one in settings(blocks):
-            accuracy = [_accuracies(block) for block in one.blocks]
-            alt = f"Distribution of accuracy over test episodes: {one.title}"
-            figure = _draw(one.blocks, accuracy, look, ACCURACY)
+            of, accuracy = one.headline, [_accuracies(block) for block in one.blocks]
+            alt = f"Distribution of {of.noun} over test {of.episodes}: {one.title}"
+            value = _Kind(xlabel=of.axis, note=VALUE, paired=False)
+            figure = _draw(one.blocks, accuracy, look, value)
             pictures.append(picture(f"episodes-{one.slug}", alt, figure))
             if any(differences := [_differences(block) for block in one.blocks]):
-                alt = f"Distribution of paired differences over test episodes: {one.title}"
+                alt = f"Distribution of paired differences over test {of.episodes}: {one.title}"
                 figure = _draw(one.blocks, differences, look, DIFFERENCE)
                 pictures.append(picture(f"episodes-paired-{one.slug}", alt, figure))
     return pictures
@@ -102,7 +100,7 @@ def _draw(
     blocks: Sequence[Block], panels: Sequence[Values], look: Mapping[str, Look], kind: _Kind
 ) -> Figure:
     lines = _lines(blocks, panels, kind)
-    titles, place = [f"{block.shots}-shot" for block in blocks], lines.place
+    titles, place = [block.amount for block in blocks], lines.place
     axes = line_panels(lines, titles, kind.xlabel, extra=legend_height([], kind.note))
     for axis, block, values in zip(axes, blocks, panels, strict=True):
         drawn = {name: v for name, v in values.items() if not isinstance(v, str)}
@@ -116,7 +114,7 @@ def _draw(
             beside(axes, axis, {place[name]: _share(value) for name, value in drawn.items()})
         else:
             floor_lines(axis, block)
-            within(axis, "x")
+            within(axis, "x", block.headline)
     legend_below(figure_of(axes[0]), [], [], kind.note)
     return figure_of(axes[0])
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.report.headline import ACCURACY, Headline
 from bench.statistics.interval import Interval
 
 Effect = tuple[str, Interval | None, str]  # level, effect (None: the reference level), verdict
@@ -29,6 +30,7 @@ class FactorialView:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     accuracy_GH: np.ndarray
+    headline: Headline = ACCURACY
     main_first: Sequence[Effect]
     main_second: Sequence[Effect]
     departure_GH: np.ndarray

@@ -22,6 +22,7 @@ from bench.report.figures.style import (
     picture,
     styled,
 )
+from bench.report.headline import ACCURACY, Headline
 from bench.report.results import Results
 from bench.statistics.interval import Interval
 
@@ -56,7 +57,7 @@ def _draw(blocks: Sequence[Block], of: Reference, margin: float) -> Figure:
     lines, place = _lines(found), _lines(found).place
     every = [one for panel in found for one in panel.values()]
     handles, note = _handles(every, margin), _note(every)
-    titles = [f"{block.shots}-shot" for block in blocks]
+    titles = [block.amount for block in blocks]
     extra = legend_height(list(handles), note)
     axes = line_panels(lines, titles, "paired difference (points)", extra=extra)
     for axis, panel in zip(axes, found, strict=True):
@@ -65,7 +66,7 @@ def _draw(blocks: Sequence[Block], of: Reference, margin: float) -> Figure:
         if not any(one.difference for one in panel.values()):
             axis.set_xlim(-500 * margin, 500 * margin)
         for variant, one in panel.items():
-            _comparison(axis, place[variant], one)
+            _comparison(axis, place[variant], one, blocks[0].headline)
         beside(axes, axis, {place[name]: _words(one) for name, one in panel.items()})
     legend_below(figure_of(axes[0]), list(handles.values()), list(handles), note)
     return figure_of(axes[0])
@@ -109,17 +110,19 @@ def _verdict(one: Comparison) -> str:
     return one.verdict or NO_VERDICT
 
 
-def _comparison(axis: Axes, y: float, one: Comparison) -> None:
+def _comparison(axis: Axes, y: float, one: Comparison, headline: Headline) -> None:
     if one.difference is None:
         say(axis, y, one.trouble)
         return
-    difference(axis, y, one.difference, _verdict(one))
+    difference(axis, y, one.difference, _verdict(one), headline)
 
 
-def difference(axis: Axes, y: float, one: Interval, verdict: str) -> None:
+def difference(
+    axis: Axes, y: float, one: Interval, verdict: str, headline: Headline = ACCURACY
+) -> None:
     """Draw a difference with its interval, in the look of its verdict."""
     colour, marker, fill = VERDICT_LOOKS.get(verdict, VERDICT_LOOKS[NO_VERDICT])
-    mean, low, high = (100 * value for value in _cut(one))
+    mean, low, high = (100 * value for value in _cut(one, headline.most_apart))
     axis.errorbar(
         mean,
         y,
@@ -133,9 +136,9 @@ def difference(axis: Axes, y: float, one: Interval, verdict: str) -> None:
     )
 
 
-def _cut(difference: Interval) -> tuple[float, float, float]:
-    """Return mean and bounds, none of which lies beyond what accuracies can differ by."""
-    return difference.mean, max(difference.low, -1.0), min(difference.high, 1.0)
+def _cut(difference: Interval, most: float) -> tuple[float, float, float]:
+    """Return mean and bounds, none of which lies beyond what two values can differ by."""
+    return difference.mean, max(difference.low, -most), min(difference.high, most)
 
 
 def _words(one: Comparison) -> str:

@@ -24,6 +24,7 @@ from bench.report.figures.style import (
     styled,
     wrapped,
 )
+from bench.report.headline import headline_of
 from bench.report.results import Results
 
 Manifest = Mapping[str, Json]
@@ -54,7 +55,7 @@ def _panels(results: Results) -> dict[str, dict[str, list[Manifest | None]]]:
     owners: dict[str, list[str]] = {}
     titles: dict[str, str] = {}
     several = len({one.cell.data for one in results.cells}) > 1
-    matched = _matched(results)
+    matched, of = _matched(results), headline_of(results.plan)
     for one in results.cells:
         for role in ROLES:
             kind, key = kind_of(role), one.cell.stages.get(role)
@@ -62,7 +63,7 @@ def _panels(results: Results) -> dict[str, dict[str, list[Manifest | None]]]:
                 method = one.cell.meta if kind == "metatrain" else _objective(one.cell, role)
                 apart = [one.cell.data] if several else []
                 if kind == "metatrain" and one.cell.variant in matched:
-                    apart.append(f"{one.cell.shots}-shot tasks")
+                    apart.append(of.tasks(one.cell.shots))
                 titles[key] = f"{kind}: {method}" + (f" ({', '.join(apart)})" if apart else "")
                 owners.setdefault(key, []).append(one.cell.variant)
     found: dict[str, dict[str, list[Manifest | None]]] = {}

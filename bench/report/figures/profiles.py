@@ -15,23 +15,29 @@ from bench.report.figures.style import (
     picture,
     styled,
 )
+from bench.report.headline import Headline
 from bench.statistics.aggregate import Profile
 
-NOTE = "bands: 95 % bootstrap intervals over seeds, at each accuracy by itself"
+NOTE = "bands: 95 % bootstrap intervals over seeds, at each {noun} by itself"
 
 
 def profiles_picture(
-    name: str, alt: str, profiles: Mapping[str, Profile], look: Mapping[str, Look]
+    name: str,
+    alt: str,
+    profiles: Mapping[str, Profile],
+    look: Mapping[str, Look],
+    of: Headline,
 ) -> Picture:
     """Draw one curve a row, the best first in the legend."""
+    note = NOTE.format(noun=of.noun)
     with styled():
-        (axis,) = panels(1, 3.2, extra=legend_height(list(profiles), NOTE))
+        (axis,) = panels(1, 3.2, extra=legend_height(list(profiles), note))
         for variant, one in profiles.items():
             _curve(axis, one, look[variant])
-        axis.set(xlabel="accuracy (%)", ylabel="runs above it (%)", ylim=(-2, 102))
+        axis.set(xlabel=of.axis, ylabel="runs above it (%)", ylim=(-2, 102))
         axis.set_xlim(*_span(profiles))
         handles = [handle(look[variant]) for variant in profiles]
-        legend_below(figure_of(axis), handles, list(profiles), NOTE)
+        legend_below(figure_of(axis), handles, list(profiles), note)
         return picture(name, alt, figure_of(axis))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from bench.report.comparison import Block, slug, stem
+from bench.report.headline import Headline
 from bench.report.views.speed import of_blocks
 
 MOST_SAID = 3  # rows that a note names
@@ -23,12 +24,18 @@ class Setting:
     def slug(self) -> str:
         """Name the setting in a file's name."""
         new = f"-new-{slug(self.held_out)}" if self.held_out else ""
-        return f"{stem(self.data)}-{self.ways}way{new}"
+        return f"{self.headline.stem(stem(self.data), self.ways)}{new}"
 
     @property
     def title(self) -> str:
         """Name the setting in words."""
-        return f"{self.data}, {self.ways}-way" + (f", new {self.held_out}" if self.held_out else "")
+        new = f", new {self.held_out}" if self.held_out else ""
+        return f"{self.headline.task(self.data, self.ways)}{new}"
+
+    @property
+    def headline(self) -> Headline:
+        """What its figures are of."""
+        return self.blocks[0].headline
 
 
 def settings(blocks: Sequence[Block]) -> list[Setting]:
@@ -66,17 +73,17 @@ def from_best(found: Mapping[tuple[int, str], float | None], panels: int) -> lis
 
 def not_shown(blocks: Sequence[Block]) -> str:
     """Say which rows have no number, and why, where a figure has no line for them."""
-    reasons: dict[str, dict[str, list[int]]] = {}
+    reasons: dict[str, dict[str, list[str]]] = {}
     for block in blocks:
         for row in block.rows:
             if row.accuracy is None:
                 own = reasons.setdefault(row.group.variant, {})
-                own.setdefault(row.group.trouble, []).append(block.shots)
+                own.setdefault(row.group.trouble, []).append(block.amount)
     said = []
     for name, own in reasons.items():
         why = [
-            reason if len(shots) == len(blocks) else f"{reason} at {shots[0]}-shot"
-            for reason, shots in own.items()
+            reason if len(amounts) == len(blocks) else f"{reason} at {amounts[0]}"
+            for reason, amounts in own.items()
         ]
         said.append(f"{name}, {' and '.join(why)}")
     more = f"; and {len(said) - MOST_SAID} more" if len(said) > MOST_SAID else ""

@@ -9,6 +9,7 @@ from bench.cell import TRAINED, Json
 from bench.report import words
 from bench.report.answer import one_seed
 from bench.report.comparison import Block
+from bench.report.headline import headline_of
 from bench.report.marks import TUNED_ON
 from bench.report.paper import compute
 from bench.report.paper.protocol import protocol
@@ -53,6 +54,7 @@ def plain_text(paragraphs: Sequence[Paragraph]) -> str:
 
 def _seeds(results: Results) -> str:
     cells, cards = [one.cell for one in results.cells], results.plan.cards
+    of = headline_of(results.plan)
     views = {name for name in cards if name.startswith("augment/")} - {"augment/none"}
     parts = {
         "initial weights": True,
@@ -69,7 +71,7 @@ def _seeds(results: Results) -> str:
     )
     return (
         f"A seed changes all that is random in training ({changed}); it changes neither the split "
-        "of the classes nor the test episodes."
+        f"of the {of.groups} nor the test {of.episodes}."
         + (" Variants that start from the same pre-training share it, seed by seed." * shared)
         + (_FILE * any(cell.init == "checkpoint" for cell in cells))
     )
@@ -92,20 +94,25 @@ def _variants_of(results: Results) -> dict[str, int]:
 
 
 _SCOPE = " Inference is to new seeds and new episodes of these test classes, not to new classes."
+_WORLDS = " Inference is to new seeds and new environments drawn from the same ranges."
 
 
 def _intervals(results: Results, blocks: Sequence[Block]) -> str:
     settings = results.plan.settings
-    scope = "" if settings.get("held_out") else _SCOPE
+    of = headline_of(results.plan)
+    scope = "" if settings.get("held_out") else _SCOPE if of.classes else _WORLDS
+    sizes = "data set, ways and shots" if of.classes else "data set and number of transitions"
+    measured = "" if of.classes else f" of {of.noun}"
     one = "With one seed intervals are over episodes of one model. " if one_seed(blocks) else ""
     return (
         "Intervals are 95 % over both seeds and episodes: SE^2 = max(V_s + V_e - "
         "V_r, V_s) of the two-way layout, t with S - 1 degrees of freedom. Differences are paired "
         f"by seed and episode and get the same interval. {one}p-values are Holm-adjusted within "
-        "all comparisons with one reference for a data set, ways and shots; all pairs of one class "
+        f"all comparisons with one reference for a {sizes}; all pairs of one class "
         "of labels, and each kind of effect of pretext and meta-learning, are families of their "
         "own. A difference is "
-        f"equivalent if its interval lies within +- {words.within(settings['margin'])}, better or "
+        f"equivalent if its interval lies within +- {words.within(settings['margin'])}{measured}, "
+        "better or "
         "worse if the interval excludes 0 and the adjusted p is below .05, else undecided. "
         f"Variants are compared with a baseline that saw the same labels.{scope}"
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from bench.cell import ROLES
 from bench.report import words
+from bench.report.headline import headline_of
 from bench.report.results import CellResult, Results
 from bench.report.views import speed_text
 
@@ -26,13 +27,14 @@ def protocol(results: Results) -> str:
     """Say on what, with what and for how long variants were trained and tested."""
     settings = results.plan.settings
     seeds = sorted({one.cell.seed for one in results.cells})
-    kind = "tasks" if settings.get("held_out") else "episodes"
+    of = headline_of(results.plan)
+    kind = "tasks" if settings.get("held_out") else of.episodes
     return (
         f"{_incomplete(results)}{_data(results)} Each variant was trained with {len(seeds)} "
         f"seed{'s' * (len(seeds) != 1)} ({words.ranges(seeds)}) and tested on "
-        f"{settings['episodes']} {kind} ({_ways(results)}; {settings['queries']} queries a class; "
+        f"{settings['episodes']} {kind} ({_ways(results)}; {of.queries(settings['queries'])}; "
         f"{_steps(results)}) drawn from the test "
-        f"classes of {words.listing(_tested(results))}; {_same(results, kind)}"
+        f"{of.groups} of {words.listing(_tested(results))}; {_same(results, kind)}"
         f"{_networks(results)}{_norms(results)}{_budgets(results)}"
         f"{speed_text.method(results.plan)}"
     )
@@ -61,14 +63,14 @@ def _incomplete(results: Results) -> str:
 
 def _data(results: Results) -> str:
     """Name each set by its digest; training, validation and test classes by number if planned."""
-    counts = results.plan.settings.get("classes", {})
+    counts, of = results.plan.settings.get("classes", {}), headline_of(results.plan)
     said = []
     for name, digest in results.plan.settings["data"].items():
         own = counts.get(name, {})
         numbers = [f"{own[split]} {split}" for split in ("train", "val", "test") if split in own]
-        split = f"{words.listing(numbers)} classes, " if numbers else ""
+        split = f"{words.listing(numbers)} {of.groups}, " if numbers else ""
         said.append(f"{name} ({split}sha256 {str(digest)[:12]})")
-    each = "Each class is of the training, the validation or the test split."
+    each = f"Each {of.group} is of the training, the validation or the test split."
     return f"Data: {words.listing(said)}. {each}{_roles(results)}"
 
 
@@ -94,7 +96,8 @@ def _roles(results: Results) -> str:
 
 def _ways(results: Results) -> str:
     settings = {(one.cell.ways, one.cell.shots): None for one in results.cells}
-    return words.listing([f"{ways}-way {shots}-shot" for ways, shots in settings])
+    of = headline_of(results.plan)
+    return words.listing([of.sizes(ways, shots) for ways, shots in settings])
 
 
 def _networks(results: Results) -> str:

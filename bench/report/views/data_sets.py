@@ -69,13 +69,14 @@ class DataSets:
     def title(self) -> str:
         """Name the setting in words."""
         own = f", trained on {self.source}" if self.source else ""
-        return f"{self.ways}-way {self.shots}-shot over {len(self.blocks)} data sets{own}"
+        setting = self.blocks[0].headline.sizes(self.ways, self.shots)
+        return f"{setting} over {len(self.blocks)} data sets{own}"
 
     @property
     def slug(self) -> str:
         """Name the setting in a file's name."""
         own = f"-from-{stem(self.source)}" if self.source else ""
-        return f"{self.ways}way-{self.shots}shot{own}"
+        return f"{self.blocks[0].headline.sizes_stem(self.ways, self.shots)}{own}"
 
     @property
     def has_aggregates(self) -> bool:

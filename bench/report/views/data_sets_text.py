@@ -128,11 +128,11 @@ def profiles_table(found: DataSets) -> Table | None:
     """The share of runs above each accuracy, in every tenth of it; all in the CSV."""
     if not found.has_aggregates:
         return None
-    numbers, rows = [], []
+    numbers, rows, name = [], [], found.blocks[0].headline.name
     for variant, one in found.profiles.items():
         rows.append([variant, *(f"{100 * share:.0f}" for share in one.share[10:100:10])])
         numbers += [
-            {"variant": variant, "accuracy": t, "share": share, "low": low, "high": high}
+            {"variant": variant, name: t, "share": share, "low": low, "high": high}
             for t, share, low, high in zip(
                 one.thresholds, one.share, one.low, one.high, strict=True
             )
