@@ -8,6 +8,7 @@ import numpy as np
 from bench.report.analysis import Analysis
 from bench.report.figures.accuracy import accuracy_figures
 from bench.report.figures.adaptation import adaptation_figures
+from bench.report.figures.control import control_figures
 from bench.report.figures.cost import cost_figures
 from bench.report.figures.coverage import coverage_figures
 from bench.report.figures.domains import domains_figures
@@ -61,6 +62,7 @@ def gallery(found: Analysis) -> Gallery:
         answer=tuple(forest_figures(results, blocks)),
         accuracy=(
             *speed_figures(results, blocks),
+            *control_figures(results, blocks),
             *accuracy_figures(results, blocks),
             *adaptation_figures(results, blocks),
             *episode_figures(results, blocks),

@@ -9,8 +9,15 @@ from bench.report.answer import sentences
 from bench.report.comparison import Block, is_floor
 from bench.report.guessed import guessed_table
 from bench.report.tables import Table, accuracy_table, across_table, cost_table
-from bench.report.views import data_sets_text, factorial_text, speed_text, tuning_words
+from bench.report.views import (
+    control_text,
+    data_sets_text,
+    factorial_text,
+    speed_text,
+    tuning_words,
+)
 from bench.report.views.all_pairs import pairs_table, wins_table
+from bench.report.views.control import control, is_control
 from bench.report.views.data_sets import DataSets
 from bench.report.views.speed import of_blocks
 
@@ -32,6 +39,8 @@ class Section:
     marks: Sequence[str]
     loss: Table | None = None
     pairs: Table | None = None
+    errors: Table | None = None
+    returns: Table | None = None
     without: str = ""
     edge: str = ""
     effects: Table | None = None
@@ -45,7 +54,8 @@ class Section:
     def tables(self) -> list[Table]:
         """The tables that are there."""
         every = (self.accuracy, self.cost, self.across, self.guessed, self.loss, self.pairs)
-        return [table for table in (*every, self.effects, self.wins, *self.in_files) if table]
+        own = (self.errors, self.returns, self.effects, self.wins)
+        return [table for table in (*every, *own, *self.in_files) if table]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +88,7 @@ def _section(block: Block, found: Analysis) -> Section:
     effects = grid is not None and not grid.trouble
     said, main = sentences(block, margin), of_blocks(found.blocks)
     said += _tuned(block, found)
+    unseen = control(block) if is_control(plan) else None
     return Section(
         title=block.title,
         sentences=[*said, *(factorial_text.sentences(grid) if grid else [])],
@@ -89,6 +100,8 @@ def _section(block: Block, found: Analysis) -> Section:
         marks=_marks(block),
         loss=speed_text.loss_table(block, plan) if block.held_out else None,
         pairs=speed_text.pairs_table(block, plan) if block.held_out else None,
+        errors=control_text.errors_table(unseen) if unseen else None,
+        returns=control_text.returns_table(unseen) if unseen else None,
         without=speed_text.without_mean(results) if block.is_mean else "",
         edge=speed_text.edge(block, plan) if block.held_out else "",
         effects=factorial_text.effects_table(grid) if grid and effects else None,

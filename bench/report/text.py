@@ -28,7 +28,7 @@ from bench.report.tables import (
     published_table,
     unfinished_table,
 )
-from bench.report.views import speed_text, tuning_words
+from bench.report.views import control_text, speed_text, tuning_words
 from bench.report.views.across_domains_text import answer as over_domains
 from bench.report.views.across_domains_text import domains_section
 from bench.report.views.outlook import outlook_table
@@ -79,6 +79,7 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
     shown += tuning_words.used(found.tuning)
     citations, paragraphs = cited(plan.cards, numbers, shown), method(results, blocks)
     warned, new = banners(found), speed_text.answer(blocks, plan)
+    new += control_text.answer(blocks, plan)
     tuned_ones = tuning_words.overall(found.tuning.trials) if found.tuning else []
     said = [*looked_at(blocks), *tuned_ones, *overall(blocks), *over_domains(found.domains)]
     source = str(settings["source"]).rstrip()

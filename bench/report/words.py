@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from math import floor, log10
 
 from bench.statistics.interval import Interval
 
 NONE = "-"  # an empty cell of a table
+MOST_DECIMALS = 6
 ONE_MODEL = " (one model)"  # after an interval that says nothing of other seeds
 
 
@@ -34,6 +36,30 @@ def nats_more(interval: Interval) -> str:
 def _three_decimals(interval: Interval, sign: str) -> str:
     mean, low, high = (_rounded(one, 3) for one in (interval.mean, interval.low, interval.high))
     words = f"{mean:{sign}.3f} [{low:.3f}, {high:.3f}]"
+    return f"{words}{ONE_MODEL}" if interval.one_model else words
+
+
+def number(interval: Interval) -> str:
+    """Return ``-823 [-900, -746]``, a mean in units of its own; one seed is called one model."""
+    return _own_units(interval, sign="")
+
+
+def number_more(interval: Interval) -> str:
+    """Return ``+0.12 [0.05, 0.19]``, a difference in units of its own; as ``number``."""
+    return _own_units(interval, sign="+")
+
+
+def decimals(interval: Interval) -> int:
+    """Return how many decimals show two digits of how far an interval reaches."""
+    reach = (interval.high - interval.low) / 2
+    return min(max(1 - floor(log10(reach)), 0), MOST_DECIMALS) if reach > 0 else 2
+
+
+def _own_units(interval: Interval, sign: str) -> str:
+    places = decimals(interval)
+    values = (interval.mean, interval.low, interval.high)
+    mean, low, high = (_rounded(one, places) for one in values)
+    words = f"{mean:{sign}.{places}f} [{low:.{places}f}, {high:.{places}f}]"
     return f"{words}{ONE_MODEL}" if interval.one_model else words
 
 

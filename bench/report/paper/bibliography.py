@@ -59,6 +59,16 @@ STATISTICS = (
         use="its estimate without replacement",
         shown_by=("expected-best",),
     ),
+    Statistic(
+        reference="doi:10.1007/978-1-4757-4321-0",
+        use="planner (cross-entropy method)",
+        shown_by=("returns-",),
+    ),
+    Statistic(
+        reference="arXiv:1805.12114",
+        use="planner (with a learned model, anew before every step)",
+        shown_by=("returns-",),
+    ),
     Statistic(reference="arXiv:1907.10902", use="tuning (Optuna)", shown_by=("tuning",)),
     Statistic(
         reference="https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization",

@@ -7,7 +7,7 @@ from bench.cell import ROLES
 from bench.report import words
 from bench.report.headline import headline_of
 from bench.report.results import CellResult, Results
-from bench.report.views import speed_text
+from bench.report.views import control_text, speed_text
 
 FEW = 3  # values that a sentence can hold
 PHASES = {
@@ -36,7 +36,7 @@ def protocol(results: Results) -> str:
         f"{_steps(results)}) drawn from the test "
         f"{of.groups} of {words.listing(_tested(results))}; {_same(results, kind)}"
         f"{_networks(results)}{_norms(results)}{_budgets(results)}"
-        f"{speed_text.method(results.plan)}"
+        f"{speed_text.method(results.plan)}{control_text.method(results.plan)}"
     )
 
 
