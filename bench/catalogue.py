@@ -290,6 +290,9 @@ def rebuild(kind: str, described: Mapping[str, Json]) -> "AbstractPlugin":
     return build(kind, described["name"], described["params"], f"{kind}/{described['name']}")
 
 
+CLAIMS = ("transductive", "norm", "frozen_encoder", "uses_labels", "second_order", "oracle")
+
+
 def card(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:
     """Describe a plug-in for the report: summary, source, revision, claims, parameters."""
     claims = {claim: getattr(plugin, claim) for claim in CLAIMS if hasattr(plugin, claim)}

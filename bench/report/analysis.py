@@ -8,6 +8,7 @@ from bench.report.evidence.looks import row_name
 from bench.report.results import Results
 from bench.report.views.across_domains import Domains, across_domains
 from bench.report.views.all_pairs import AllPairs, all_pairs
+from bench.report.views.continual import Stream, streams
 from bench.report.views.data_sets import DataSets, data_sets
 from bench.report.views.factorial import Factorial, factorial
 from bench.report.views.speed import of_blocks
@@ -29,6 +30,7 @@ class Analysis:
     data_sets: tuple[DataSets, ...]
     domains: tuple[Domains, ...] = ()
     tuning: Tuning | None = None
+    streams: tuple[Stream, ...] = ()
 
 
 def analyse(results: Results) -> Analysis:
@@ -48,6 +50,7 @@ def analyse(results: Results) -> Analysis:
         data_sets=data_sets(shown, plan),
         domains=across_domains(shown, plan),
         tuning=tuning(results, shown),
+        streams=streams(shown, plan),
     )
 
 

@@ -15,6 +15,7 @@ from bench.report.headline import Headline
 from bench.report.marks import marks
 from bench.report.pooled import pooled
 from bench.report.results import Group, Results
+from bench.report.streams import of_title
 from bench.statistics.interval import (
     Interval,
     Variances,
@@ -73,6 +74,7 @@ class Block:
     across: tuple[tuple[Group, Comparison], ...]
     baselines: Mapping[str, str]  # class of labels -> variant, of those present
     held_out: str = ""
+    stream: str = ""  # what its episodes bring one after the other: 4 groups
 
     @property
     def headline(self) -> Headline:
@@ -83,7 +85,8 @@ class Block:
     def title(self) -> str:
         """Name the setting in words."""
         new = f", new {self.held_out}" if self.held_out else ""
-        return f"{self.headline.setting(self.data, self.ways, self.shots)}{new}"
+        stream = f", {self.stream}" if self.stream else ""
+        return f"{self.headline.setting(self.data, self.ways, self.shots)}{new}{stream}"
 
     @property
     def amount(self) -> str:
@@ -192,6 +195,7 @@ def _block(groups: Sequence[Group], plan: Plan) -> Block:
         across=_across(groups, baselines),
         baselines={labels: group.variant for labels, group in baselines.items()},
         held_out=groups[0].held_out,
+        stream=of_title(plan),
     )
 
 

@@ -46,7 +46,7 @@ def frame_of(results: Results) -> pd.DataFrame:
         **{name: [_metric(one, name) for one in cells] for name in _measures(cells, new)},
     }
     if rated:
-        outcome["rate"] = [float(one.manifest.get("rate", "nan")) for one in cells]
+        outcome["rate"] = [_rate(one) for one in cells]
     return pd.DataFrame(
         coordinates | outcome | _varying(cells) | _costs(results) | _provenance(cells)
     )
@@ -86,6 +86,11 @@ def _measures(cells: Sequence[CellResult], new: bool) -> list[str]:
     stated = dict.fromkeys(name for one in cells for name in one.manifest.get("metrics", ()))
     first = [name for name in HEADLINES if name in stated]
     return list(dict.fromkeys([*first, *stated])) or ["accuracy", *(["loss"] * new)]
+
+
+def _rate(result: CellResult) -> float:
+    found = result.manifest.get("rate")  # None of what takes no steps
+    return float("nan") if found is None else float(found)
 
 
 def _metric(result: CellResult, name: str) -> float:

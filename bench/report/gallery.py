@@ -8,6 +8,7 @@ import numpy as np
 from bench.report.analysis import Analysis
 from bench.report.figures.accuracy import accuracy_figures
 from bench.report.figures.adaptation import adaptation_figures
+from bench.report.figures.continual import continual_figures
 from bench.report.figures.control import control_figures
 from bench.report.figures.cost import cost_figures
 from bench.report.figures.coverage import coverage_figures
@@ -65,6 +66,7 @@ def gallery(found: Analysis) -> Gallery:
             *control_figures(results, blocks),
             *accuracy_figures(results, blocks),
             *adaptation_figures(results, blocks),
+            *continual_figures(found.streams),
             *episode_figures(results, blocks),
         ),
         tuning=tuple(tuning_figures(results, found.tuning)) if found.tuning else (),

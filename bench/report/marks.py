@@ -1,6 +1,6 @@
 """What sets a row apart beside its method: norm, budget, and how its weights were selected."""
 
-from bench.cell import ROLES
+from bench.cell import ROLES, Cell
 from bench.plan import Plan
 from bench.report.results import Group
 from bench.report.trials import trials_of
@@ -14,6 +14,13 @@ def is_transductive(group: Group, plan: Plan) -> bool:
     return group.first.norm == "transductive" or bool(claims.get("transductive"))
 
 
+def is_oracle(cell: Cell, plan: Plan) -> bool:
+    """Whether a row's strategy is given what no learner of a stream has."""
+    cards = [card for name, card in plan.cards.items() if name.startswith("strategy/")]
+    named = [card for card in cards if card.get("name") == cell.strategy]
+    return any(bool(card["claims"].get("oracle")) for card in named)
+
+
 def marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
     """Say what sets a row apart beside the method: norm, budget, and how weights were selected."""
     found = []
@@ -21,6 +28,8 @@ def marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
         found.append("transductive: what it says of a query depends on the other queries")
     elif group.first.params.get("norm.trained") == "transductive":
         found.append("weights of transductive training, tested inductively")
+    if is_oracle(group.first, plan):
+        found.append("an oracle: it keeps every example of the groups before")
     if baseline is not None and baseline.first.norm != group.first.norm:
         found.append(f"norm {group.first.norm}, its baseline {baseline.first.norm}")
     if group.first.init == "checkpoint":

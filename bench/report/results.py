@@ -138,9 +138,10 @@ class Group:
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The rates of the steps that were chosen for a held-out task, each once."""
+        """The rates of the steps at test that were chosen, each once."""
         outcomes = [part for one in self.done for part in (one.parts or (one,))]
-        return tuple(sorted({one.manifest["rate"] for one in outcomes if "rate" in one.manifest}))
+        found = {one.manifest.get("rate") for one in outcomes}  # None of what takes no steps
+        return tuple(sorted(rate for rate in found if rate is not None))
 
     def seeds(self) -> frozenset[int]:
         """The planned replicate numbers."""

@@ -17,6 +17,7 @@ from bench.report.views import (
     tuning_words,
 )
 from bench.report.views.all_pairs import pairs_table, wins_table
+from bench.report.views.continual_text import StreamSection, stream_section
 from bench.report.views.control import control, is_control
 from bench.report.views.data_sets import DataSets
 from bench.report.views.speed import of_blocks
@@ -47,6 +48,7 @@ class Section:
     no_effects: str = ""
     wins: Table | None = None
     of_one_task: bool = False
+    stream: StreamSection | None = None
     without_pairs: str = ""
     in_files: Sequence[Table] = field(default_factory=tuple)
 
@@ -54,8 +56,8 @@ class Section:
     def tables(self) -> list[Table]:
         """The tables that are there."""
         every = (self.accuracy, self.cost, self.across, self.guessed, self.loss, self.pairs)
-        own = (self.errors, self.returns, self.effects, self.wins)
-        return [table for table in (*every, *own, *self.in_files) if table]
+        own = (self.errors, self.returns, *(self.stream.tables if self.stream else ()))
+        return [table for table in (*every, *own, self.effects, self.wins, *self.in_files) if table]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ def _section(block: Block, found: Analysis) -> Section:
     said, main = sentences(block, margin), of_blocks(found.blocks)
     said += _tuned(block, found)
     unseen = control(block) if is_control(plan) else None
+    stream = next((one for one in found.streams if one.block is block), None)
     return Section(
         title=block.title,
         sentences=[*said, *(factorial_text.sentences(grid) if grid else [])],
@@ -109,6 +112,7 @@ def _section(block: Block, found: Analysis) -> Section:
         wins=wins_table(every) if every else None,
         without_pairs=words.listing([words.escape(one) for one in every.left_out]) if every else "",
         in_files=(pairs_table(every),) if every else (),
+        stream=stream_section(stream) if stream else None,
         of_one_task=bool(block.held_out) and all(one is not block for one in main),
     )
 

@@ -21,6 +21,7 @@ from bench.report.paper.method import Paragraph, method
 from bench.report.reproduction import Beside, beside, tally
 from bench.report.results import Results
 from bench.report.section import Section, across_data_sets, looked_at, sections_of
+from bench.report.streams import episodes_of
 from bench.report.tables import (
     Table,
     power_table,
@@ -28,7 +29,7 @@ from bench.report.tables import (
     published_table,
     unfinished_table,
 )
-from bench.report.views import control_text, speed_text, tuning_words
+from bench.report.views import continual_text, control_text, speed_text, tuning_words
 from bench.report.views.across_domains_text import answer as over_domains
 from bench.report.views.across_domains_text import domains_section
 from bench.report.views.outlook import outlook_table
@@ -80,6 +81,7 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
     citations, paragraphs = cited(plan.cards, numbers, shown), method(results, blocks)
     warned, new = banners(found), speed_text.answer(blocks, plan)
     new += control_text.answer(blocks, plan)
+    new += continual_text.answer(found.streams)
     tuned_ones = tuning_words.overall(found.tuning.trials) if found.tuning else []
     said = [*looked_at(blocks), *tuned_ones, *overall(blocks), *over_domains(found.domains)]
     source = str(settings["source"]).rstrip()
@@ -107,7 +109,8 @@ def write_text(found: Analysis, pictures: Gallery, content_hash: str) -> Report:
         assumed="assumed" in power.markdown,
         sign_flip=_sign_flip(blocks),
         method=paragraphs,
-        of_classes=not settings.get("held_out"),
+        of_classes=not (settings.get("held_out") or found.streams),
+        streams=bool(found.streams),
         bibliography=citations,
         origins=_origins(results),
         certificate=certificate.lines(results.extras.get("certificate"), plan),
@@ -143,7 +146,7 @@ def _template() -> jinja2.Template:
 def banners(analysed: Analysis) -> list[str]:
     """Return what a reader must know before any number."""
     results = analysed.results
-    found, left = [], results.unfinished()
+    found, left, kind = [], results.unfinished(), episodes_of(results.plan)
     if left:
         failed = sum(one.status == "failed" for one in left)
         found.append(
@@ -153,8 +156,8 @@ def banners(analysed: Analysis) -> list[str]:
     for setting, banks in _banks(results).items():
         if len(banks) > 1:
             found.append(
-                f"Different test episodes: {setting} was tested on {len(banks)} banks; "
-                "variants that met different episodes are not compared."
+                f"Different test {kind}: {setting} was tested on {len(banks)} banks; "
+                f"variants that met different {kind} are not compared."
             )
     if results.suite_changed:
         found.append("The suite file has changed since this was planned; this is the old one.")
@@ -215,7 +218,7 @@ def _origins(results: Results) -> list[str]:
     lines = [f"data {d}: `{h}`" for d, h in results.plan.settings["data"].items()]
     for setting, banks in _banks(results).items():
         shown = ", ".join(f"`{bank}`" for bank in sorted(banks)) or "none yet"
-        lines.append(f"test episodes of {setting}: {shown}")
+        lines.append(f"test {episodes_of(results.plan)} of {setting}: {shown}")
     made = [one.manifest["provenance"] for one in results.every_cell if one.manifest]
     started = sorted(one["started"] for one in made)
     if started:

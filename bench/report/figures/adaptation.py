@@ -27,10 +27,10 @@ MOST_CURVES = 8  # beyond which only the best are drawn, and baselines: more can
 
 
 def adaptation_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]:
-    """Draw a figure for each data set and ways; held-out tasks have figures of their own."""
-    look = looks(results)
+    """Draw a figure for each data set and ways; new tasks and streams have figures of their own."""
+    look, shown = looks(results), [one for one in blocks if not (one.held_out or one.stream)]
     with styled():
-        drawn = [_picture(one, look) for one in settings(blocks) if not one.held_out]
+        drawn = [_picture(one, look) for one in settings(shown)]
     return [one for one in drawn if one]
 
 

@@ -18,13 +18,20 @@ EMPTY = "#eeeeee"  # of a cell without a number
 
 
 def heat_map(
-    axis: Axes, value_GH: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, centred: bool
+    axis: Axes,
+    value_GH: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    centred: bool,
+    among: np.ndarray | None = None,
 ) -> None:
     """Colour the cells: from 0 both ways if ``centred``, else from the lowest to the highest.
 
+    ``among``: the values of all maps that are coloured alike, in the place of this one's.
     NaN, where a number is missing, stays grey. A large map is rasterised in the SVG, for its size.
     """
-    norm = _norm(value_GH, centred=centred)
+    norm = _norm(value_GH if among is None else among, centred=centred)
     seaborn().heatmap(
         value_GH,
         mask=np.isnan(value_GH),
@@ -45,11 +52,17 @@ def heat_map(
 
 
 def annotate(
-    axis: Axes, value_GH: np.ndarray, texts: np.ndarray, bold_GH: np.ndarray, *, centred: bool
+    axis: Axes,
+    value_GH: np.ndarray,
+    texts: np.ndarray,
+    bold_GH: np.ndarray,
+    *,
+    centred: bool,
+    among: np.ndarray | None = None,
 ) -> None:
     """Write into each cell, in black or white, whichever is legible there."""
     norm, colours = (
-        _norm(value_GH, centred=centred),
+        _norm(value_GH if among is None else among, centred=centred),
         colormaps[DIVERGING if centred else SEQUENTIAL],
     )
     for row, column in np.ndindex(*value_GH.shape):

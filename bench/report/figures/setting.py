@@ -30,7 +30,8 @@ class Setting:
     def title(self) -> str:
         """Name the setting in words."""
         new = f", new {self.held_out}" if self.held_out else ""
-        return f"{self.headline.task(self.data, self.ways)}{new}"
+        stream = f", {self.blocks[0].stream}" if self.blocks[0].stream else ""
+        return f"{self.headline.task(self.data, self.ways)}{new}{stream}"
 
     @property
     def headline(self) -> Headline:

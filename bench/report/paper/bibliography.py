@@ -69,6 +69,16 @@ STATISTICS = (
         use="planner (with a learned model, anew before every step)",
         shown_by=("returns-",),
     ),
+    Statistic(
+        reference="arXiv:1706.08840",
+        use="average accuracy, backward transfer",
+        shown_by=("stream-",),
+    ),
+    Statistic(reference="arXiv:1810.11910", use="learning accuracy", shown_by=("stream-",)),
+    Statistic(reference="arXiv:2302.01766", use="forgetting", shown_by=("stream-",)),
+    Statistic(
+        reference="arXiv:1801.10112", use="forgetting, another of the name", shown_by=("stream-",)
+    ),
     Statistic(reference="arXiv:1907.10902", use="tuning (Optuna)", shown_by=("tuning",)),
     Statistic(
         reference="https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization",

@@ -1,0 +1,21 @@
+"""What an episode is called where it is a whole stream of groups."""
+
+from bench.plan import Plan
+
+
+def is_stream(plan: Plan) -> bool:
+    """Whether the episodes of a plan are streams of groups."""
+    return bool(plan.settings.get("protocol") == "continual")
+
+
+def of_title(plan: Plan) -> str:
+    """Say what a stream brings: ``4 groups``, ``4 domains of rotation``; empty without one."""
+    if not is_stream(plan):
+        return ""
+    groups, shown = plan.settings["groups"], plan.settings.get("domains")
+    return f"{groups} domains of {shown}" if shown else f"{groups} groups"
+
+
+def episodes_of(plan: Plan) -> str:
+    """Name the episodes of a plan."""
+    return "streams" if is_stream(plan) else "episodes"
