@@ -154,7 +154,7 @@ class Bench:
         lost = method.label in self.missing
         for spec in specs:
             if spec.kind != "evaluate":
-                self._commit(store, spec, _trained(spec), {})
+                self._commit(store, spec, trained_of(spec), {})
             elif (method.label, shots, seed) in self.broken:
                 store.add_failure(spec.key, {"reason": "NaN in the loss", "traceback": "..."})
             elif not lost:
@@ -165,7 +165,7 @@ class Bench:
                     columns["loss"] = np.log(5) * (1.2 - accuracy_TE)
                     manifest |= {"bank": new.ljust(64, "b"), "rate": method.rate}
                     manifest["metrics"] |= {"loss": float(columns["loss"][-1].mean())}
-                files = {"episodes.parquet": _parquet(self._steps(method), columns)}
+                files = {"episodes.parquet": parquet_of(self._steps(method), columns)}
                 self._commit(store, spec, manifest, files)
         return Cell(
             variant=method.label,
@@ -250,7 +250,8 @@ class Bench:
                 store.commit(spec, manifest, files)
 
 
-def _manifest(spec: StageSpec, seconds: float, examples: int) -> dict[str, Json]:
+def manifest_of(spec: StageSpec, seconds: float, examples: int) -> dict[str, Json]:
+    """Return what every manifest has."""
     return {
         "kind": spec.kind,
         "key": spec.key,
@@ -265,11 +266,12 @@ def _manifest(spec: StageSpec, seconds: float, examples: int) -> dict[str, Json]
     }
 
 
-def _trained(spec: StageSpec) -> dict[str, Json]:
+def trained_of(spec: StageSpec) -> dict[str, Json]:
+    """Return the manifest of a training, with a curve that falls."""
     steps = list(range(0, 101, 5))
     rng = np.random.default_rng(int(spec.key[:8], 16))
     loss = (2 * np.exp(-np.array(steps) / 40) + rng.normal(0.3, 0.03, len(steps))).tolist()
-    return _manifest(spec, 30.0, 6400) | {
+    return manifest_of(spec, 30.0, 6400) | {
         "metrics": {"loss": loss[-1]},
         "curve": {"steps": steps, "loss": loss},
     }
@@ -277,14 +279,15 @@ def _trained(spec: StageSpec) -> dict[str, Json]:
 
 def _evaluated(spec: StageSpec, steps: Sequence[int], accuracy_TE: np.ndarray) -> dict[str, Json]:
     means = accuracy_TE.mean(1).tolist()
-    return _manifest(spec, 5.0 * len(steps), accuracy_TE.size * 80) | {
+    return manifest_of(spec, 5.0 * len(steps), accuracy_TE.size * 80) | {
         "metrics": {"accuracy": means[-1]},
         "curve": {"steps": list(steps), "accuracy": means},
         "bank": "b" * 64,
     }
 
 
-def _parquet(steps: Sequence[int], columns: dict[str, np.ndarray]) -> bytes:
+def parquet_of(steps: Sequence[int], columns: dict[str, np.ndarray]) -> bytes:
+    """Return episode, step and measures [T, E] as the bytes of a file."""
     T, E = columns["accuracy"].shape
     frame = pd.DataFrame(
         {
