@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from bench.report import words
 from bench.report.audit.finding import failed
 from bench.report.comparison import Block, Comparison, Row, is_floor
+from bench.report.marks import is_oracle
 
 SAW = {
     "none": "saw no labels",
@@ -36,9 +37,10 @@ def _remarked(name: str, rows: Sequence[Row]) -> str:
 
 
 def _remarks(row: Row, one: Comparison | None) -> list[str]:
-    """Return what to say beside a verdict: whether seeds came after a look, or an audit failed."""
+    """Return what to say beside a verdict: seeds after a look, an oracle, an audit that failed."""
     looked_at = one.looked_at.partition(":")[0] if one else ""
-    return [*([looked_at] if looked_at else []), *(["audit failed"] * failed(row.marks))]
+    cautions = ["oracle"] * is_oracle(row.marks) + ["audit failed"] * failed(row.marks)
+    return [*([looked_at] if looked_at else []), *cautions]
 
 
 def _judged(block: Block) -> bool:
@@ -79,12 +81,16 @@ def _leaders(block: Block) -> list[str]:
         if best is not None and best.accuracy is not None:
             whole = "complete " if any(row.accuracy is None for row in rows) else ""
             alike = [r for r in rows if r.accuracy and r.accuracy.mean == best.accuracy.mean]
-            name = words.listing([words.escape(row.group.variant) for row in alike])
+            name = words.listing([f"{words.escape(r.group.variant)}{_ideal(r)}" for r in alike])
             caution = ", audit failed" if any(failed(row.marks) for row in alike) else ""
             among = f"the {whole}variants that {SAW[labels]} (no verdict by itself{caution})"
             mean = words.percent(best.accuracy)
             said.append(f"Highest mean {block.headline.noun} in % of {among}: {name}, {mean}.")
     return said
+
+
+def _ideal(row: Row) -> str:
+    return " (oracle)" * is_oracle(row.marks)
 
 
 def _is_floor(block: Block, variant: str) -> bool:

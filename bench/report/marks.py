@@ -1,10 +1,13 @@
 """What sets a row apart beside its method: norm, budget, and how its weights were selected."""
 
-from bench.cell import ROLES, Cell
+from collections.abc import Sequence
+
+from bench.cell import ROLES
 from bench.plan import Plan
 from bench.report.results import Group
 from bench.report.trials import trials_of
 
+ORACLE = "an oracle: it keeps every example of the groups before"
 TUNED_ON = "tuned_on"  # the parameter of a cell that names the rule by which others were tuned
 
 
@@ -14,11 +17,15 @@ def is_transductive(group: Group, plan: Plan) -> bool:
     return group.first.norm == "transductive" or bool(claims.get("transductive"))
 
 
-def is_oracle(cell: Cell, plan: Plan) -> bool:
-    """Whether a row's strategy is given what no learner of a stream has."""
+def oracles(plan: Plan) -> frozenset[str]:
+    """Return the strategies that are given what no learner of a stream has."""
     cards = [card for name, card in plan.cards.items() if name.startswith("strategy/")]
-    named = [card for card in cards if card.get("name") == cell.strategy]
-    return any(bool(card["claims"].get("oracle")) for card in named)
+    return frozenset(one["name"] for one in cards if one["claims"].get("oracle"))
+
+
+def is_oracle(marks: Sequence[str]) -> bool:
+    """Whether a row's marks say that its strategy is one of these."""
+    return ORACLE in marks
 
 
 def marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
@@ -28,8 +35,8 @@ def marks(group: Group, baseline: Group | None, plan: Plan) -> tuple[str, ...]:
         found.append("transductive: what it says of a query depends on the other queries")
     elif group.first.params.get("norm.trained") == "transductive":
         found.append("weights of transductive training, tested inductively")
-    if is_oracle(group.first, plan):
-        found.append("an oracle: it keeps every example of the groups before")
+    if group.first.strategy in oracles(plan):
+        found.append(ORACLE)
     if baseline is not None and baseline.first.norm != group.first.norm:
         found.append(f"norm {group.first.norm}, its baseline {baseline.first.norm}")
     if group.first.init == "checkpoint":

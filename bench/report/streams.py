@@ -1,6 +1,7 @@
 """What an episode is called where it is a whole stream of groups."""
 
 from bench.plan import Plan
+from bench.report.headline import headline_of
 
 
 def is_stream(plan: Plan) -> bool:
@@ -18,4 +19,10 @@ def of_title(plan: Plan) -> str:
 
 def episodes_of(plan: Plan) -> str:
     """Name the episodes of a plan."""
-    return "streams" if is_stream(plan) else "episodes"
+    return "streams" if is_stream(plan) else headline_of(plan).episodes
+
+
+def chance_of(plan: Plan, ways: int) -> float:
+    """Return how often a guess is right in the end: among all classes met, if it is not told."""
+    among_all = is_stream(plan) and plan.settings["scenario"] == "class"
+    return 1 / (ways * int(plan.settings["groups"]) if among_all else ways)

@@ -12,6 +12,7 @@ from bench.report.comparison import Block, Row, is_floor
 from bench.report.guessed import collision_rates
 from bench.report.marks import TUNED_ON
 from bench.report.results import Group, Results
+from bench.report.streams import chance_of
 from bench.report.tables import mean_over_seeds
 from bench.report.trials import trials_of
 from bench.statistics.interval import Interval
@@ -108,7 +109,7 @@ def _around(a_SE: np.ndarray, group: Group, plan: Plan) -> Interval:
     +- 32 SE. Each episode counts once, as its mean over seeds, with the spread of as many
     independent guesses as it has queries at least: few episodes may agree by chance.
     """
-    a_E, chance = a_SE.mean(0), 1 / group.ways
+    a_E, chance = a_SE.mean(0), chance_of(plan, group.ways)
     guesses = group.ways * int(plan.settings["queries"])
     spread = max(float(a_E.std(ddof=1)), (chance * (1 - chance) / guesses) ** 0.5)
     se, mean = spread / len(a_E) ** 0.5, float(a_E.mean())
@@ -151,7 +152,8 @@ def _floor(block: Block, plan: Plan) -> Iterator[Finding]:
 def _above_chance(row: Row, block: Block, plan: Plan) -> Iterator[Finding]:
     if row.group.trouble:
         return
-    interval, chance = _around(row.group.accuracy(), row.group, plan), 1 / row.group.ways
+    interval = _around(row.group.accuracy(), row.group, plan)
+    chance = chance_of(plan, row.group.ways)
     below = interval.high < chance - BELOW
     found = f"{_shown(interval)}, below the {100 * chance:.3g} % of chance: labels are mixed up"
     yield Finding(

@@ -14,6 +14,7 @@ from bench.report.marks import TUNED_ON
 from bench.report.paper import compute
 from bench.report.paper.protocol import protocol
 from bench.report.results import Results
+from bench.report.streams import episodes_of, is_stream
 from bench.report.trials import trials_of
 from bench.report.views import tuning_words
 
@@ -71,7 +72,7 @@ def _seeds(results: Results) -> str:
     )
     return (
         f"A seed changes all that is random in training ({changed}); it changes neither the split "
-        f"of the {of.groups} nor the test {of.episodes}."
+        f"of the {of.groups} nor the test {episodes_of(results.plan)}."
         + (" Variants that start from the same pre-training share it, seed by seed." * shared)
         + (_FILE * any(cell.init == "checkpoint" for cell in cells))
     )
@@ -172,6 +173,8 @@ def _written(results: Results) -> str:
 
 def _searched(settings: Mapping[str, Json], results: Results) -> Iterator[str]:
     """Name what was chosen by measuring something, which is not tuning on the test."""
+    if is_stream(results.plan) and len(settings["rates"]) > 1:
+        yield "but for the rate of the steps along a stream, chosen on validation streams"
     if settings.get("held_out"):
         yield "but for the rate of the steps on held-out tasks, chosen on other tasks"
     if any(one.cell.pretext == "best_of" for one in results.cells):

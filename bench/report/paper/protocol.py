@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from bench.cell import ROLES
 from bench.report import words
 from bench.report.headline import headline_of
+from bench.report.paper import continual
 from bench.report.results import CellResult, Results
+from bench.report.streams import episodes_of
 from bench.report.views import control_text, speed_text
 
 FEW = 3  # values that a sentence can hold
@@ -28,15 +30,16 @@ def protocol(results: Results) -> str:
     settings = results.plan.settings
     seeds = sorted({one.cell.seed for one in results.cells})
     of = headline_of(results.plan)
-    kind = "tasks" if settings.get("held_out") else of.episodes
+    kind = "tasks" if settings.get("held_out") else episodes_of(results.plan)
     return (
         f"{_incomplete(results)}{_data(results)} Each variant was trained with {len(seeds)} "
         f"seed{'s' * (len(seeds) != 1)} ({words.ranges(seeds)}) and tested on "
         f"{settings['episodes']} {kind} ({_ways(results)}; {of.queries(settings['queries'])}; "
-        f"{_steps(results)}) drawn from the test "
+        f"{continual.steps(results) or _steps(results)}) drawn from the test "
         f"{of.groups} of {words.listing(_tested(results))}; {_same(results, kind)}"
         f"{_networks(results)}{_norms(results)}{_budgets(results)}"
         f"{speed_text.method(results.plan)}{control_text.method(results.plan)}"
+        f"{continual.method(results)}"
     )
 
 

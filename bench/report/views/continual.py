@@ -15,7 +15,7 @@ import numpy as np
 from bench.cell import Cell
 from bench.plan import Plan
 from bench.report.comparison import Block, Comparison, Row, compare, is_floor, judge
-from bench.report.marks import is_oracle
+from bench.report.marks import oracles
 from bench.report.results import Group
 from bench.report.streams import is_stream
 from bench.report.views.speed import turned
@@ -87,28 +87,22 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """A setting whose episodes are streams: its rows, and all pairs that differ in one thing."""
+    """A setting whose episodes are streams: its rows, and all pairs that differ in one thing.
+
+    ``rows`` are in the block's order; pairs, starts and strategies in the plan's.
+    """
 
     block: Block
     groups: int
     scenario: str
     rows: tuple[Along, ...]
     pairs: tuple[Pair, ...]
+    starts: tuple[str, ...]
+    strategies: tuple[str, ...]
 
     def of_kind(self, kind: Kind) -> list[Pair]:
         """Return the pairs of one kind."""
         return [one for one in self.pairs if one.kind == kind]
-
-    @property
-    def starts(self) -> tuple[str, ...]:
-        """What rows began from, each once, in the order of the rows."""
-        return tuple(dict.fromkeys(one.start for one in self.rows))
-
-    @property
-    def strategies(self) -> tuple[str, ...]:
-        """How rows learned, each once by its name, naive first."""
-        names = dict.fromkeys(one.strategy for one in self.rows)
-        return tuple(sorted(names, key=lambda name: name != NAIVE))
 
 
 def streams(blocks: Sequence[Block], plan: Plan) -> tuple[Stream, ...]:
@@ -124,8 +118,10 @@ def matrices(group: Group, seeds: frozenset[int] | None = None) -> np.ndarray:
 
 
 def _stream(block: Block, plan: Plan) -> Stream:
-    starts = _starts([row.group.first for row in block.rows])
-    pairs = _judged(list(_pairs(block, plan, starts)), float(plan.settings["margin"]))
+    place = {cell.variant: number for number, cell in reversed(list(enumerate(plan.cells)))}
+    groups = sorted((row.group for row in block.rows), key=lambda one: place[one.variant])
+    starts = _starts([group.first for group in groups])
+    pairs = _judged(list(_pairs(groups, plan, starts)), float(plan.settings["margin"]))
     naive: dict[str, Comparison] = {}
     for one in pairs:
         if one.kind == "strategy":
@@ -136,6 +132,8 @@ def _stream(block: Block, plan: Plan) -> Stream:
         scenario=str(plan.settings["scenario"]),
         rows=tuple(_along(row, plan, starts, naive) for row in block.rows),
         pairs=tuple(pairs),
+        starts=tuple(starts.values()),
+        strategies=tuple(dict.fromkeys(one.first.strategy for one in groups)),
     )
 
 
@@ -149,7 +147,7 @@ def _along(
         row=row,
         start=starts[_start(group.first)],
         strategy=group.first.strategy,
-        oracle=is_oracle(group.first, plan),
+        oracle=group.first.strategy in oracles(plan),
         rates=rates,
         edge=bool(rates) and len(grid) > 1 and (rates[0] == min(grid) or rates[-1] == max(grid)),
         metrics={}
@@ -182,9 +180,8 @@ def _short(cell: Cell) -> str:
     return cell.control or f"{before} + {cell.meta}"
 
 
-def _pairs(block: Block, plan: Plan, starts: Mapping[str, str]) -> Iterator[Pair]:
+def _pairs(groups: Sequence[Group], plan: Plan, starts: Mapping[str, str]) -> Iterator[Pair]:
     """Yield every pair with its differences, not yet judged."""
-    groups = [row.group for row in block.rows]
     for kind in KINDS:
         for group in groups:
             for reference in _references(kind, group, groups):
@@ -192,7 +189,7 @@ def _pairs(block: Block, plan: Plan, starts: Mapping[str, str]) -> Iterator[Pair
                     kind=kind,
                     start=starts[_start(group.first)],
                     strategy=group.first.strategy,
-                    oracle=is_oracle(group.first, plan),
+                    oracle=group.first.strategy in oracles(plan),
                     group=group,
                     reference=reference,
                     compared={one: compare(group, reference, GAINS[one]) for one in MEASURES},

@@ -17,14 +17,14 @@ GOES: Mapping[str, Mapping[str, str]] = {  # what a verdict is called, by measur
     "accuracy": {"better": "better", "worse": "worse"},
     "forgetting": {"better": "forgets less", "worse": "forgets more"},
 }
-ANSWER: Mapping[str, Mapping[str, str]] = {
-    measure: {
-        "better": "yes",
-        "worse": f"no, it {worse}",
-        "equivalent": "no, they are equivalent",
-        "undecided": "undecided",
-    }
+ANSWER: Mapping[str, Mapping[str, str]] = {  # what it is called where a question is of the measure
+    measure: {"better": "yes", "worse": f"no, it {worse}", "equivalent": "no, it is equivalent"}
     for measure, worse in (("accuracy", "is worse"), ("forgetting", "forgets more"))
+}
+ASKED: Mapping[Kind, str] = {
+    "strategy": "forgetting",
+    "start": "accuracy",
+    "further": "accuracy",
 }
 LABELS = "no verdict (other labels)"
 SAID = {"accuracy": "average accuracy", "forgetting": "forgetting"}
@@ -72,23 +72,19 @@ def _answers(stream: Stream) -> Iterator[str]:
         oracle = " (an oracle, that keeps all)" if own[0].oracle else ""
         asked = f"Does {words.escape(strategy)}{oracle} forget less than naive fine-tuning?"
         yield f"**{asked}** ({title})"
-        names = _names(own, [one.start for one in own])
-        yield from _by_verdict(own, names, "forgetting", stream)
-        yield from _by_verdict(own, names, "accuracy", stream)
+        yield from _by_verdict(own, _names(own, [one.start for one in own]), stream)
     starts = stream.of_kind("start")
     if starts:
         yield f"**Does pre-training or meta-learning help along a stream?** ({title})"
-        yield from _of_starts(starts, stream)
+        yield from _by_verdict(starts, _rows(starts), stream)
     further = stream.of_kind("further")
     if further:
         yield f"**Does it help that pre-training goes on along the stream?** ({title})"
-        yield from _of_starts(further, stream)
+        yield from _by_verdict(further, _rows(further), stream)
 
 
-def _of_starts(pairs: Sequence[Pair], stream: Stream) -> Iterator[str]:
-    names = [words.escape(one.group.variant) for one in pairs]
-    for measure in MEASURES:
-        yield from _by_verdict(pairs, names, measure, stream)
+def _rows(pairs: Sequence[Pair]) -> list[str]:
+    return [words.escape(one.group.variant) + " (oracle)" * one.oracle for one in pairs]
 
 
 def _names(pairs: Sequence[Pair], shorts: Sequence[str]) -> list[str]:
@@ -102,26 +98,28 @@ def _names(pairs: Sequence[Pair], shorts: Sequence[str]) -> list[str]:
     ]
 
 
-def _by_verdict(
-    pairs: Sequence[Pair], names: Sequence[str], measure: str, stream: Stream
-) -> Iterator[str]:
-    """Answer in one sentence: every verdict that occurs, and whose it is by how much."""
+def _by_verdict(pairs: Sequence[Pair], names: Sequence[str], stream: Stream) -> Iterator[str]:
+    """Answer by each measure, that of the question first: a line a verdict, and whose it is."""
     marks = {one.row.group.variant: one.row.marks for one in stream.rows}
-    said: dict[str, list[str]] = {}
-    for pair, name in zip(pairs, names, strict=True):
-        one = pair.compared[measure]
-        caution = ", audit failed" if failed(marks[pair.group.variant]) else ""
-        shown = f" ({words.points(one.difference)}{caution})" if one.difference else ""
-        said.setdefault(_verdict(one, measure), []).append(f"{name}{shown}")
-    parts = [f"**{verdict}** for {words.listing(own)}" for verdict, own in said.items()]
-    yield f"* By {SAID[measure]}, in points: {'; '.join(parts)}."
+    asked = ASKED[pairs[0].kind]
+    for measure in sorted(MEASURES, key=lambda one: one != asked):
+        said: dict[str, list[str]] = {}
+        for pair, name in zip(pairs, names, strict=True):
+            one = pair.compared[measure]
+            caution = ", audit failed" if failed(marks[pair.group.variant]) else ""
+            shown = f" ({words.points(one.difference)}{caution})" if one.difference else ""
+            called = ANSWER if measure == asked else GOES
+            said.setdefault(_verdict(one, called[measure]), []).append(f"{name}{shown}")
+        for verdict, own in sorted(said.items(), key=lambda item: item[0] != "yes"):
+            yield f"* By {SAID[measure]} in points, **{verdict}**: {words.listing(own)}."
 
 
-def _verdict(one: Comparison, measure: str) -> str:
+def _verdict(one: Comparison, called: Mapping[str, str]) -> str:
     if one.difference is None:
-        return f"nothing ({words.escape(one.trouble)})"
-    word = ANSWER[measure][one.verdict] if one.verdict else LABELS
-    return judged(word, one.looked_at) if one.verdict else word
+        return f"nothing to tell, {words.escape(one.trouble)}"
+    if one.verdict is None:
+        return LABELS
+    return judged(called.get(one.verdict, one.verdict), one.looked_at)
 
 
 def along_table(stream: Stream) -> Table:

@@ -24,9 +24,15 @@ from bench.statistics.interval import Interval, crossed_interval
 from bench.statistics.verdict import holm
 
 START = ("pretext.", "init.", "pretrain.")
-LEARNING = ("meta.", "tasks.", "task.", "auxiliary.", "metatrain.", "selection", "norm.")
+LEARNING = (
+    *("meta.", "tasks.", "task.", "auxiliary.", "metatrain.", "selection", "norm."),
+    "strategy.",  # along a stream
+)
 START_SET = ("pretext.", "init.", "pretrain.budget")
-LEARNING_SET = ("meta.", "tasks.", "auxiliary.", "metatrain.budget", "selection", "norm.")
+LEARNING_SET = (
+    *("meta.", "tasks.", "auxiliary.", "metatrain.budget", "selection", "norm."),
+    "strategy.",
+)
 Naming = Callable[[Cell], str]
 SPENT = "metatrain."  # how much of it: a pre-trained row may have spent a part of the same total
 
@@ -139,7 +145,7 @@ def _level(cell: Cell, names: tuple[str, ...]) -> str:
     axes = (
         (cell.init, cell.pretext)
         if names == START
-        else (cell.meta, cell.tasks, cell.auxiliary, cell.norm)
+        else (cell.meta, cell.tasks, cell.auxiliary, cell.norm, cell.strategy)
     )
     return digest([*axes, params, cell.encoder])
 
@@ -176,11 +182,12 @@ def _start_name(cell: Cell) -> str:
 
 
 def _learning_name(cell: Cell) -> str:
-    return cell.meta
+    return f"{cell.meta} ({cell.strategy})" if cell.strategy else cell.meta
 
 
 def _on_tasks(cell: Cell) -> str:
-    return cell.meta if cell.tasks == "none" else f"{cell.meta} on {cell.tasks}"
+    name = _learning_name(cell)
+    return name if cell.tasks == "none" else f"{name} on {cell.tasks}"
 
 
 def _beside(cell: Cell) -> str:
