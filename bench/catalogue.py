@@ -24,8 +24,13 @@ KINDS = ("pretext", "init", "meta", "tasks", "strategy", "encoder", "data", "aug
 
 
 CLAIMS = (
-    *("transductive", "norm", "frozen_encoder", "uses_labels", "second_order"),
-    *("oracle", "rated"),  # of strategies
+    "transductive",
+    "norm",
+    "frozen_encoder",
+    "uses_labels",
+    "second_order",
+    "oracle",
+    "rated",
 )
 
 
@@ -288,9 +293,6 @@ def _adapter(cls: type["AbstractPlugin"]) -> "TypeAdapter[AbstractPlugin]":
 def rebuild(kind: str, described: Mapping[str, Json]) -> "AbstractPlugin":
     """Make the plug-in that ``resolved`` described."""
     return build(kind, described["name"], described["params"], f"{kind}/{described['name']}")
-
-
-CLAIMS = ("transductive", "norm", "frozen_encoder", "uses_labels", "second_order", "oracle")
 
 
 def card(kind: str, name: str, plugin: "AbstractPlugin") -> dict[str, Json]:

@@ -173,10 +173,7 @@ class _Sealed(Task):
 
 
 def every_kind_of_data_will_do(subject: Subject) -> None:
-    """It adapts and predicts whatever examples are: images, series, or ids of tokens.
-
-    Numbers are predicted by those that say ``values``.
-    """
+    """It adapts to whatever examples are; numbers are predicted by those that say ``values``."""
     meta = subject.plugin
     assert isinstance(meta, AbstractMeta)
     for form in (kind_of(one).forms[0] for one in meta.modalities or entries("modality")):
