@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 READOUTS = (0, 1, 3, 5, 10, 20, 50, 100)  # test-time steps after which accuracy is read
 REVISIONS = {"continual": 1, "control": 1}  # of a protocol's own code; raised as a stage kind's
 NO_PRETEXT = "its strategy goes on with the row's own pretext, and it has none"
+NO_LESSON = "its strategy goes on with the row's own pretext, which needs a validation split"
 NO_VALUES = "control predicts values, and its tasks are of classes: write tasks: environments"
 
 
@@ -29,9 +30,14 @@ def strategy_of(variant: Variant) -> "AbstractStrategy":
 
 def declined(variant: Variant) -> str | None:
     """Say why a row's strategy cannot be followed from its start."""
+    from bench.contract import AbstractPretext
+
     if "strategy" not in variant.plugins or not strategy_of(variant).pretext_steps:
         return None
-    return None if "pretext" in variant.plugins and variant.init == "pretext" else NO_PRETEXT
+    if "pretext" not in variant.plugins or variant.init != "pretext":
+        return NO_PRETEXT
+    pretext = variant.plugins["pretext"]
+    return None if isinstance(pretext, AbstractPretext) and not pretext.validates else NO_LESSON
 
 
 def told(variant: Variant, evaluate: Evaluate) -> Variant:

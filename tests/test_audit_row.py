@@ -267,12 +267,16 @@ STRATEGIES = [
 ]
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    ("strategy", "groups"),
+    [(one, "groups: 3") for one in STRATEGIES]
+    + [("prototypes", "scenario: domain, domains: {name: rotation}")],
+)
 def test_a_stream_is_audited(
-    audited: Audited, monkeypatch: pytest.MonkeyPatch, strategy: str
+    audited: Audited, monkeypatch: pytest.MonkeyPatch, strategy: str, groups: str
 ) -> None:
     """A row is audited on the first group of streams: no strategy leaks, what leaks is found."""
-    text = STREAM.replace("STRATEGY", strategy)
+    text = STREAM.replace("STRATEGY", strategy).replace("groups: 3", groups)
     honest = audited(text).facts
     assert not honest["transduction"]["dependent"]
     assert honest["naming"]["accuracy"] == pytest.approx(1 / 3, abs=0.05)

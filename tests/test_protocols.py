@@ -125,6 +125,17 @@ def test_a_start_without_pretext_cannot_go_on_with_it(plan_of: PlanOf) -> None:
     assert all(one["pretext"]["name"] == "rotation" for one in inputs)
 
 
+def test_a_pretext_that_validates_cannot_go_on(plan_of: PlanOf) -> None:
+    """A search, or what validates as it trains, is no pretext that goes on along a stream."""
+    goes_on = "{name: prototypes, pretext_steps: 2}"
+    search = "{name: best_of, candidates: [rotation, jigsaw]}"
+    plan = plan_of(
+        STREAM + f"grid: {{pretext: [rotation, {search}], strategy: [{goes_on}, naive]}}\n"
+    )
+    (reason,) = [one.reason for one in plan.dropped if "best_of" in one.variant]
+    assert "needs a validation split" in reason
+
+
 MISTAKES = [
     ("evaluate: {groups: 3}", ":6: evaluate.groups: groups without protocol: continual."),
     ("evaluate: {planner: {horizon: 3}}", ":6: evaluate.planner: planner without protocol:"),

@@ -305,9 +305,11 @@ def _told(inputs: Mapping[str, Json], device: torch.device) -> Tensor:
     groups, ways = inputs["groups"], inputs["ways"]
     if inputs["scenario"] == "domain":
         return torch.ones(groups, groups, ways, dtype=torch.bool, device=device)
-    own_TC = torch.eye(groups, device=device).repeat_interleave(ways, dim=1)
-    told = own_TC.unsqueeze(0) if inputs["scenario"] == "task" else own_TC.cumsum(0).unsqueeze(1)
-    return told.bool().expand(groups, -1, -1).expand(-1, groups, -1)
+    if inputs["scenario"] == "task":
+        told_TTT = torch.eye(groups).expand(groups, -1, -1)  # the group's own, whenever it is asked
+    else:
+        told_TTT = torch.ones(groups, groups).tril().unsqueeze(1).expand(-1, groups, -1)  # all met
+    return told_TTT.bool().repeat_interleave(ways, dim=2).to(device)
 
 
 def _whole(matrix_ETT: np.ndarray) -> bool:
