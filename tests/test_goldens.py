@@ -51,9 +51,21 @@ TEXT = {
     "data": f"{{name: text_csv, path: {SENTENCES}}}",
     "encoder": "{name: transformer, width: 8, heads: 2}",
 }
+DRIVE = "{protocol: control, episodes: 5, queries: 2, test_steps: 3, rates: [0.1]}"
+WORLDS = {
+    "data": "{name: control, transitions: 20}",
+    "encoder": "{name: mlp, width: 8}",
+    "pretext": "{name: next_state, batch_size: 8}",
+    "meta": "none",
+    "evaluate": DRIVE,
+}
 # What examples are, the axes of a suite of such, and a pretext to train an encoder on.
-KINDS_OF_DATA = {"series": (SERIES, "next_step"), "text": (TEXT, "masked_word")}
-HEAD = "name: golden\nshots: 1\nseeds: 1\nways: 3\n"
+KINDS_OF_DATA = {
+    "series": (SERIES, "next_step"),
+    "text": (TEXT, "masked_word"),
+    "transition": (WORLDS, "next_state"),
+}
+HEAD = "name: golden\nshots: 1\nseeds: 1\n"
 HEAD += f"budget: {{pretrain_steps: {STEPS}, metatrain_steps: {STEPS}}}\n"
 TASKS = "ways: 3, shots: 2, queries: 2"
 EVALUATE = "evaluate: {episodes: 5, queries: 2}\n"
@@ -71,6 +83,8 @@ PARAMS: dict[str, dict[str, Json]] = {
     "data/image_folder": {"path": PICTURES, "size": 16},
     "data/ucr": {"set": "FiftyWords"},
     "data/text_csv": {"path": SENTENCES},
+    "data/control": {"transitions": 20},
+    "encoder/mlp": {"width": 8},
     "encoder/tcn": {"width": 4, "blocks": 2, "kernel": 3},
     "encoder/transformer": {"width": 8, "heads": 2},
     "pretext/mixture": LEARNED,
@@ -126,8 +140,9 @@ def suite_of(what: str) -> str:
         pretext = "{name: rotation, batch_size: 8}"  # with which it may go on
         axes |= {"meta": "none", "pretext": pretext, kind: own, "evaluate": STREAM}
     elif kind == "tasks":
-        sizes = {"ways": 3, "shots": 1, "queries": 2}
+        sizes = {"ways": 1 if suits == "next_state" else 3, "shots": 1, "queries": 2}
         axes[kind] = json.dumps({"name": name, **params_of(what), **sizes})
+        axes["meta"] = "maml" if suits == "next_state" else "protonet"  # which learns classes
     elif what == "data/unlabelled_folder":  # which is for pre-training alone
         size = PARAMS["data/image_folder"] | {"path": COLOURS}
         train = json.dumps({"name": "image_folder", **size})
@@ -139,6 +154,7 @@ def suite_of(what: str) -> str:
         axes["pretext"] = "none"
     elif what == "pretext/colorize":
         axes["data"] = f"{{name: image_folder, path: {COLOURS}, size: 16}}"
+    axes |= {} if axes.get("evaluate") == DRIVE else {"ways": "3"}
     written = HEAD + "".join(f"{axis}: {value}\n" for axis, value in axes.items())
     return written if "evaluate" in axes else f"{written}{EVALUATE}"
 
