@@ -42,8 +42,17 @@ def read_protocol(asked: Mapping[str, Json], places: Places) -> Protocol | None:
             found = f"{key} beside protocol {name}, where every start takes the same steps"
             raise UserError(places.where(key), found, "Write two suites.")
     if name == "control":
-        return Protocol(name=name, planner={**PLANNER, **own.get("planner", {})})
+        return Protocol(name=name, planner=_planner(own.get("planner", {}), places))
     return _stream(own, places)
+
+
+def _planner(asked: Mapping[str, int], places: Places) -> Mapping[str, int]:
+    planner = {**PLANNER, **asked}
+    elites, population = planner["elites"], planner["population"]
+    if elites > population:
+        found = f"{elites} elites of {population} plans"
+        raise UserError(places.where("evaluate", "planner"), found, "Take fewer, or more plans.")
+    return planner
 
 
 def suited(

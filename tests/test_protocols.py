@@ -139,6 +139,10 @@ def test_a_pretext_that_validates_cannot_go_on(plan_of: PlanOf) -> None:
 MISTAKES = [
     ("evaluate: {groups: 3}", ":6: evaluate.groups: groups without protocol: continual."),
     ("evaluate: {planner: {horizon: 3}}", ":6: evaluate.planner: planner without protocol:"),
+    (
+        "evaluate: {protocol: control, planner: {population: 4}}",
+        ":6: evaluate.planner: 8 elites of 4 plans. Take fewer, or more plans.",
+    ),
     ("strategy: naive", ":6: strategy: a strategy without a stream."),
     ("grid: {strategy: [naive]}", ":6: grid.strategy[0]: a strategy without a stream."),
     (STREAM + "norm: running", ":7: norm: norm running beside protocol continual"),
