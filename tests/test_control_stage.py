@@ -471,7 +471,10 @@ def test_a_rows_audit_finds_that_predictions_stand_alone(planned: Planned, store
         ("meta: r2d2", "r2d2 learns classes"),
         ("meta: joint", "joint learns classes"),
         ("meta: maml, tasks: labels", "labels makes tasks of classes, of transitions numbers"),
-        ("meta: maml, tasks: {name: clusters, k: 6}", "clusters makes tasks of classes"),
+        (
+            "meta: maml, tasks: {name: clusters, pretext: none, k: 6}",
+            "clusters makes tasks of classes",
+        ),
         ("meta: none, init: supervised", "supervised learns classes"),
         ("meta: none, pretext: rotation", "rotation is made for image data"),
         (
