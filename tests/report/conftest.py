@@ -288,7 +288,7 @@ def _evaluated(spec: StageSpec, steps: Sequence[int], accuracy_TE: np.ndarray) -
 
 def parquet_of(steps: Sequence[int], columns: dict[str, np.ndarray]) -> bytes:
     """Return episode, step and measures [T, E] as the bytes of a file."""
-    T, E = columns["accuracy"].shape
+    T, E = next(iter(columns.values())).shape
     frame = pd.DataFrame(
         {
             "episode": np.tile(np.arange(E), T),
@@ -297,7 +297,7 @@ def parquet_of(steps: Sequence[int], columns: dict[str, np.ndarray]) -> bytes:
         }
     )
     buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
+    frame.toparquet_of(buffer, index=False)
     return buffer.getvalue()
 
 

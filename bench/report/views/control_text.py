@@ -72,11 +72,12 @@ def _lines(
 ) -> Iterator[str]:
     """Yield one line: a verdict in bold, the rows that have it, and by how much."""
     named: dict[str, list[str]] = {}
-    for row in found.rows:
-        one = of(row)
-        if one is not None and one.verdict and one.difference is not None:
-            name = f"{words.escape(row.row.group.variant)} ({told(row, one)})"
-            named.setdefault(judged(GOES[one.verdict], one.looked_at), []).append(name)
+    for verdict, word in GOES.items():
+        for row in found.rows:
+            one = of(row)
+            if one is not None and one.verdict == verdict and one.difference is not None:
+                name = f"{words.escape(row.row.group.variant)} ({told(row, one)})"
+                named.setdefault(judged(word, one.looked_at), []).append(name)
     parts = [f"**{word}** for {words.listing(names)}" for word, names in named.items()]
     if parts:
         yield f"* {title}: {'; '.join(parts)}."
