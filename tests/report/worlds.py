@@ -44,7 +44,9 @@ class Worlds(Bench):
             "classes": {"pendulum": {"train": 40, "val": 10, "test": 20}},
             "baseline": {"train": "none + reptile", "none": "random_init"},
         }
-        return replace(plan, dropped=(), warnings=(), settings=plan.settings | own | self.settings)
+        return replace(
+            plan, dropped=(), warnings=(), settings={**plan.settings, **own, **self.settings}
+        )
 
     def _cell(self, store: Store, method: Method, shots: int, seed: int, new: str) -> Cell:
         cell = super()._cell(store, method, shots, seed, new)

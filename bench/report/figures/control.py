@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.report.comparison import Block
 from bench.report.figures.accuracy import one_model
@@ -28,7 +29,8 @@ from bench.report.views.control import Control, Controlled, control, is_control
 from bench.statistics.interval import Interval
 
 APART = 0.16  # lines, by which what was before any step stands above what was after
-LEAST = 0.1  # of a mean: where its band ends at least, as no logarithm reaches 0
+LEAST = 1e-3  # of a mean: where its band ends at least, as no logarithm reaches 0
+SPARE = 0.3  # of the range of the means, above and below it
 BAND = "#eeeeee"
 BEFORE, AFTER, RANDOM = "before any step", "after all steps", "random policy"
 
@@ -60,12 +62,23 @@ def _errors(setting: Setting, found: Sequence[Control], look: Mapping[str, Look]
             if row.errors:
                 _curve(axis, row, look[row.row.group.variant])
         axis.set(title=one.block.amount, xlabel="steps at test time", xticks=one.steps)
-        axis.set_yscale("log")
+        _logarithmic(axis, [error.mean for row in one.rows for error in row.errors])
     axes[0].set_ylabel("mean squared error")
     legend_below(figure_of(axes[0]), [handle(look[name]) for name in names], names, note)
     alt = f"Prediction error by steps in unseen environments: {setting.title}; bands: crossed 95 % "
     alt += "intervals, cut at the panel's edge"
     return picture(f"errors-{setting.slug}", alt, figure_of(axes[0]))
+
+
+def _logarithmic(axis: Axes, means: Sequence[float]) -> None:
+    """Make a panel as high as the means ask for: few seeds have bands that would hide them."""
+    axis.set_yscale("log")
+    if means:
+        spare = max((max(means) / min(means)) ** SPARE, 1.2)
+        axis.set_ylim(min(means) / spare, max(means) * spare)
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())
 
 
 def _curve(axis: Axes, row: Controlled, look: Look) -> None:

@@ -10,6 +10,7 @@ from bench.report.comparison import Block, Comparison, is_floor
 from bench.report.evidence.looks import judged
 from bench.report.tables import Table, comparison_columns, interval_columns
 from bench.report.views.control import Control, Controlled, Judged, control, is_control
+from bench.report.views.speed_text import rates
 
 GOES = {
     "better": "yes",
@@ -105,13 +106,13 @@ def _more(row: Controlled, one: Comparison) -> str:
     return words.number_more(one.difference)
 
 
-def errors_table(found: Control) -> Table:
+def errors_table(found: Control, plan: Plan) -> Table:
     """Prediction error before and after all steps, their difference, and against other rows."""
     header = ["variant", "rate", *_before_after("error", found), "after minus before", "verdict"]
     rows = [
         [
             one.row.group.variant,
-            " to ".join(dict.fromkeys(f"{r:g}" for r in _ends(one.row.group.rates))) or words.NONE,
+            rates(one.row.group, plan),
             *_shown(one, one.error),
             *_against(one.error.change, ""),
             *_others(one, one.error),
@@ -160,10 +161,6 @@ def returns_table(found: Control) -> Table:
 def _before_after(what: str, found: Control) -> list[str]:
     last = f"after {found.steps[-1]}" if found.steps else "after"
     return [f"{what} before", last]
-
-
-def _ends(rates: Sequence[float]) -> tuple[float, ...]:
-    return (*rates[:1], *rates[-1:])
 
 
 def _shown(row: Controlled, own: Judged) -> list[str]:

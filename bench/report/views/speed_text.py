@@ -10,7 +10,7 @@ from bench.report import words
 from bench.report.comparison import Block, Comparison
 from bench.report.evidence.looks import judged
 from bench.report.pooled import lacking, members
-from bench.report.results import Results
+from bench.report.results import Group, Results
 from bench.report.tables import Table, comparison_columns, interval_columns
 from bench.report.views.speed import MEASURES, Pair, Speed, pairs, speeds
 
@@ -99,9 +99,9 @@ def _sentence(pair: Pair) -> str:
             if of == measure
         ]
         parts.append(f"{WORTH[measure]} {', '.join(shown)}")
-    rates = _spanned(pair.group.rates), _spanned(pair.reference.rates)
-    if rates[0] != rates[1]:
-        parts.append(f"at rates of {rates[0]} against {rates[1]}")
+    own, other = _spanned(pair.group.rates), _spanned(pair.reference.rates)
+    if own != other:
+        parts.append(f"at rates of {own} against {other}")
     if pair.examples:
         mine, theirs = pair.examples
         parts.append(f"**unequal training**, {mine:,} examples against {theirs:,}")
@@ -166,7 +166,7 @@ def loss_table(block: Block, plan: Plan) -> Table:
     rows = [
         [
             one.row.group.variant,
-            _rates(one, plan),
+            rates(one.row.group, plan),
             *_losses(one, readouts),
             *_against(one.baseline, "baseline" if one.row.is_baseline else words.NONE),
             _against(one.floor, words.NONE)[1],
@@ -183,9 +183,9 @@ def loss_table(block: Block, plan: Plan) -> Table:
     )
 
 
-def _rates(speed: Speed, plan: Plan) -> str:
+def rates(group: Group, plan: Plan) -> str:
     """Return the rates that were chosen, over seeds and tasks: ``0.03``, ``0.03 to 0.1 (!)``."""
-    found = speed.row.group.rates
+    found = group.rates
     if not found:
         return words.NONE
     return f"{_spanned(found)} (!)" if _at_edge(found, plan) else _spanned(found)
