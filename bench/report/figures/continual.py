@@ -42,6 +42,7 @@ MOST = 12  # rows with a matrix or a curve: more cannot be told apart
 MOST_NUMBERED = 10  # groups, beyond which a cell has no room for its number
 CELL, AROUND = 0.28, 0.95  # inches of a row of a matrix, and around it
 BANDS = "bands: crossed 95 % intervals, cut at the panel's edge; dotted: chance"
+LABELS = "no verdict: the two rows saw different labels"
 MATRICES = (
     "row: groups learned so far; column: the group tested; grey: not yet met; mean over seeds and "
     "streams in %, all panels on one scale"
@@ -203,7 +204,9 @@ def _forgetting(stream: Stream, looks: Mapping[str, Look]) -> Picture:
     compared = [one.naive for one in rows if one.naive]
     legend = _verdicts(compared) if compared else {}
     titles = ["forgetting", *(["forgetting minus naive"] * bool(compared))]
-    axes = line_panels(lines, titles, "points, less is better", extra=legend_height(list(legend)))
+    note = LABELS if NO_VERDICT in legend else ""
+    extra = legend_height(list(legend), note)
+    axes = line_panels(lines, titles, "points, less is better", extra=extra)
     texts: list[dict[float, str]] = [{} for _ in axes]
     for one in rows:
         y = lines.place[_name(one)]
@@ -218,7 +221,7 @@ def _forgetting(stream: Stream, looks: Mapping[str, Look]) -> Picture:
     for axis, own in zip(axes, texts, strict=True):
         axis.axvline(0, color=CONTROL, linewidth=1, zorder=2)
         beside(axes, axis, own)
-    legend_below(figure_of(axes[0]), list(legend.values()), list(legend))
+    legend_below(figure_of(axes[0]), list(legend.values()), list(legend), note)
     alt = "Forgetting with crossed 95 % intervals, and its paired difference from naive"
     name = f"stream-forgetting-{stream.block.slug}"
     return picture(name, f"{alt}: {stream.block.title}", figure_of(axes[0]))

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.cell import Cell
+from bench.cell import Cell, Json
 from bench.plan import Plan
 from bench.report.comparison import Block, Comparison, Row, compare, is_floor, judge
 from bench.report.marks import oracles
@@ -120,8 +120,8 @@ def matrices(group: Group, seeds: frozenset[int] | None = None) -> np.ndarray:
 def _stream(block: Block, plan: Plan) -> Stream:
     place = {cell.variant: number for number, cell in reversed(list(enumerate(plan.cells)))}
     groups = sorted((row.group for row in block.rows), key=lambda one: place[one.variant])
-    starts = _starts([group.first for group in groups])
-    pairs = _judged(list(_pairs(groups, plan, starts)), float(plan.settings["margin"]))
+    names = _Names.of([group.first for group in groups])
+    pairs = _judged(list(_pairs(groups, plan, names)), float(plan.settings["margin"]))
     naive: dict[str, Comparison] = {}
     for one in pairs:
         if one.kind == "strategy":
@@ -130,23 +130,21 @@ def _stream(block: Block, plan: Plan) -> Stream:
         block=block,
         groups=int(plan.settings["groups"]),
         scenario=str(plan.settings["scenario"]),
-        rows=tuple(_along(row, plan, starts, naive) for row in block.rows),
+        rows=tuple(_along(row, plan, names, naive) for row in block.rows),
         pairs=tuple(pairs),
-        starts=tuple(starts.values()),
-        strategies=tuple(dict.fromkeys(one.first.strategy for one in groups)),
+        starts=tuple(names.starts.values()),
+        strategies=tuple(names.strategies.values()),
     )
 
 
-def _along(
-    row: Row, plan: Plan, starts: Mapping[str, str], naive: Mapping[str, Comparison]
-) -> Along:
+def _along(row: Row, plan: Plan, names: "_Names", naive: Mapping[str, Comparison]) -> Along:
     group = row.group
     M = None if group.trouble else matrices(group)
     rates, grid = group.rates, plan.settings["rates"]
     return Along(
         row=row,
-        start=starts[_start(group.first)],
-        strategy=group.first.strategy,
+        start=names.starts[_start(group.first)],
+        strategy=names.strategies[_strategy(group.first)],
         oracle=group.first.strategy in oracles(plan),
         rates=rates,
         edge=bool(rates) and len(grid) > 1 and (rates[0] == min(grid) or rates[-1] == max(grid)),
@@ -175,20 +173,57 @@ def _starts(cells: Sequence[Cell]) -> dict[str, str]:
     return {k: name if name in alone else first[k].variant for k, name in short.items()}
 
 
+def _strategies(cells: Sequence[Cell]) -> dict[str, str]:
+    """Name each strategy, with parameters in which others of its name differ."""
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(_strategy(cell), cell)
+    found = {}
+    for key, cell in first.items():
+        alike = [one.params for one in first.values() if one.strategy == cell.strategy]
+        shown = [
+            f"{name.removeprefix('strategy.')}={value}"
+            for name, value in _own(cell).items()
+            if any(other.get(name) != value for other in alike)
+        ]
+        found[key] = f"{cell.strategy} ({', '.join(shown)})" if shown else cell.strategy
+    return found
+
+
+def _strategy(cell: Cell) -> str:
+    return repr((cell.strategy, sorted(_own(cell).items())))
+
+
+def _own(cell: Cell) -> dict[str, Json]:
+    return {name: value for name, value in cell.params.items() if name.startswith("strategy.")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Names:
+    """What each start and each strategy of a setting is called, in the plan's order."""
+
+    starts: Mapping[str, str]
+    strategies: Mapping[str, str]
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell]) -> "_Names":
+        return cls(starts=_starts(cells), strategies=_strategies(cells))
+
+
 def _short(cell: Cell) -> str:
     before = cell.pretext if cell.init in {"pretext", "scratch"} else cell.init
     return cell.control or f"{before} + {cell.meta}"
 
 
-def _pairs(groups: Sequence[Group], plan: Plan, starts: Mapping[str, str]) -> Iterator[Pair]:
+def _pairs(groups: Sequence[Group], plan: Plan, names: "_Names") -> Iterator[Pair]:
     """Yield every pair with its differences, not yet judged."""
     for kind in KINDS:
         for group in groups:
             for reference in _references(kind, group, groups):
                 yield Pair(
                     kind=kind,
-                    start=starts[_start(group.first)],
-                    strategy=group.first.strategy,
+                    start=names.starts[_start(group.first)],
+                    strategy=names.strategies[_strategy(group.first)],
                     oracle=group.first.strategy in oracles(plan),
                     group=group,
                     reference=reference,

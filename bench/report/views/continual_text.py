@@ -147,7 +147,7 @@ def _row(one: Along) -> list[str]:
         words.percent(shown["learning"]),
         words.points(shown["forgetting"]),
         words.points(shown["backward_transfer"]),
-        *_against(one.naive, "forgetting", NAIVE if one.strategy == NAIVE else words.NONE),
+        *_against(one.naive, "forgetting", NAIVE if group.first.strategy == NAIVE else words.NONE),
     ]
 
 
