@@ -26,6 +26,7 @@ from bench.statistics.interval import (
 )
 from bench.statistics.verdict import Verdict, holm, sign_flip, verdict
 
+FURTHER = "strategy.pretext_steps"  # whether pre-training goes on, as a floor's cannot
 FLOOR = "random_init"  # the control that every row is judged against
 Measure = Callable[[Group, frozenset[int]], np.ndarray]  # [S, E], more is better
 
@@ -227,7 +228,8 @@ def floor_of(group: Group, groups: Sequence[Group]) -> Group | None:
 def _network(group: Group) -> dict[str, Json]:
     """Return the encoder, whether it is normalised in groups or batches, and any strategy."""
     params = group.first.params.items()
-    own = {name: value for name, value in params if name.startswith(("encoder.", "strategy."))}
+    names = ("encoder.", "strategy.")
+    own = {name: v for name, v in params if name.startswith(names) and name != FURTHER}
     own["strategy"] = group.first.strategy
     return {"name": group.first.encoder, "grouped": group.first.norm == "group", **own}
 

@@ -105,7 +105,7 @@ def test_metrics_have_crossed_intervals_over_seeds_and_streams(streaming: Make) 
 
 
 def test_replay_is_paired_with_naive_from_the_same_start(streaming: Make) -> None:
-    """Forgetting is compared stream by stream with the naive row; less is better, shown as it is."""
+    """Forgetting is compared stream by stream with the naive row's; less is better."""
     suite = streaming()
     results, stream = stream_of(suite.build())
     one = pair_of(stream, "simclr + none (replay)", "strategy")
@@ -163,7 +163,7 @@ def test_rows_of_other_labels_get_no_verdict(streaming: Make) -> None:
 
 
 def test_pre_training_that_goes_on_is_compared_with_itself_without(streaming: Make) -> None:
-    """Rows that differ in pretext_steps alone are a pair; replay with it is compared with naive with it."""
+    """Rows that differ in pretext_steps alone are a pair; replay meets the naive row with it."""
     strategies = (NAIVE, REPLAY, with_steps(NAIVE, 5), with_steps(REPLAY, 5))
     _, stream = stream_of(streaming(starts=STARTS[1:2], strategies=strategies).build())
     found = {(p.kind, p.group.variant, p.reference.variant) for p in stream.pairs}
@@ -181,6 +181,17 @@ def test_pre_training_that_goes_on_is_compared_with_itself_without(streaming: Ma
         "replay (pretext_steps=5)",
     )
     assert len({one.start for one in stream.rows}) == 1
+
+
+def test_a_row_whose_pre_training_goes_on_has_the_floor_of_its_strategy(streaming: Make) -> None:
+    """An untrained network has no pretext to go on with: the floor is the one that learns alike."""
+    strategies = (NAIVE, REPLAY, with_steps(REPLAY, 5))
+    plan, store = streaming(starts=STARTS[:2], strategies=strategies, seeds=2).build()
+    kept = [cell for cell in plan.cells if cell.variant != "random_init (replay pretext_steps=5)"]
+    _, stream = stream_of((replace(plan, cells=tuple(kept)), store))
+    one = pair_of(stream, "simclr + none (replay pretext_steps=5)", "start")
+    assert one.reference.variant == "random_init (replay)"
+    assert one.compared["accuracy"].reference == "random_init (replay)"
 
 
 def test_starts_of_one_name_are_told_apart(streaming: Make) -> None:

@@ -28,6 +28,7 @@ from bench.report.figures.style import (
     styled,
 )
 from bench.report.results import Group, Results
+from bench.report.streams import episodes_of
 
 Values = Mapping[
     str, np.ndarray | str
@@ -56,16 +57,16 @@ DIFFERENCE = _Kind(
 
 def episode_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]:
     """Draw two figures for each data set and ways, one panel a number of shots."""
-    look, pictures = looks(results), []
+    look, tested, pictures = looks(results), episodes_of(results.plan), []
     with styled():
         for one in settings(blocks):
             of, accuracy = one.headline, [_accuracies(block) for block in one.blocks]
-            alt = f"Distribution of {of.noun} over test {of.episodes}: {one.title}"
+            alt = f"Distribution of {of.noun} over test {tested}: {one.title}"
             value = _Kind(xlabel=of.axis, note=VALUE, paired=False)
             figure = _draw(one.blocks, accuracy, look, value)
             pictures.append(picture(f"episodes-{one.slug}", alt, figure))
             if any(differences := [_differences(block) for block in one.blocks]):
-                alt = f"Distribution of paired differences over test {of.episodes}: {one.title}"
+                alt = f"Distribution of paired differences over test {tested}: {one.title}"
                 figure = _draw(one.blocks, differences, look, DIFFERENCE)
                 pictures.append(picture(f"episodes-paired-{one.slug}", alt, figure))
     return pictures

@@ -29,9 +29,10 @@ FAMILIES = (
     "Rows of one start are compared with its naive row, and rows that differ in pre-training along "
     "the stream with each other, in average accuracy and in forgetting; all such comparisons of a "
     "kind in one measure are a family of p-values of a setting. Each start is compared with the "
-    "untrained network that learns by the same strategy: all rows of a strategy are a family, in "
-    "one measure. Margins hold for forgetting as for accuracy. Between rows that saw different "
-    "labels, as where one has a rate that validation classes chose and the other none, the "
+    "untrained network that learns by the same strategy: in average accuracy within the family of "
+    "that reference, in forgetting with all rows of the strategy as a family. The margin holds for "
+    "forgetting too. Between rows that saw different labels, as where validation classes chose "
+    "the rate of one and the other takes no steps, there is no verdict, and the "
     "difference alone is given, but for that from the untrained network."
 )
 

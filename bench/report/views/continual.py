@@ -14,7 +14,16 @@ import numpy as np
 
 from bench.cell import Cell, Json
 from bench.plan import Plan
-from bench.report.comparison import Block, Comparison, Row, compare, is_floor, judge
+from bench.report.comparison import (
+    FURTHER,
+    Block,
+    Comparison,
+    Row,
+    compare,
+    floor_of,
+    is_floor,
+    judge,
+)
 from bench.report.marks import oracles
 from bench.report.results import Group
 from bench.report.streams import is_stream
@@ -30,7 +39,6 @@ from bench.statistics.interval import Interval, crossed_interval
 Kind = Literal["strategy", "start", "further"]
 KINDS: tuple[Kind, ...] = ("strategy", "start", "further")
 NAIVE = "naive"  # the strategy that others are compared with
-FURTHER = "strategy.pretext_steps"  # whether pre-training goes on along the stream
 METRICS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {  # of [..., T, T]
     "accuracy": lambda M: np.asarray(average_accuracy(M)[..., -1]),
     "learning": learning_accuracy,
@@ -121,7 +129,8 @@ def _stream(block: Block, plan: Plan) -> Stream:
     place = {cell.variant: number for number, cell in reversed(list(enumerate(plan.cells)))}
     groups = sorted((row.group for row in block.rows), key=lambda one: place[one.variant])
     names = _Names.of([group.first for group in groups])
-    pairs = _judged(list(_pairs(groups, plan, names)), float(plan.settings["margin"]))
+    floors = {row.group.variant: row.floor for row in block.rows}
+    pairs = _judged(list(_pairs(groups, plan, names)), floors, float(plan.settings["margin"]))
     naive: dict[str, Comparison] = {}
     for one in pairs:
         if one.kind == "strategy":
@@ -236,8 +245,8 @@ def _references(kind: Kind, group: Group, groups: Sequence[Group]) -> list[Group
     own = group.first
     others = [one for one in groups if one.variant != group.variant]
     if kind == "start":
-        floors = [one for one in others if is_floor(one)]
-        return [] if is_floor(group) else [f for f in floors if _learner(f.first) == _learner(own)]
+        floor = None if is_floor(group) else floor_of(group, groups)
+        return [floor] if floor and _learner(floor.first) == _learner(own) else []
     others = [one for one in others if _start(one.first) == _start(own)]
     if kind == "further":
         still = [one for one in others if not _goes_on(one.first)]
@@ -269,10 +278,13 @@ GAINS: Mapping[str, Callable[[Group, frozenset[int]], np.ndarray]] = {
 }
 
 
-def _judged(pairs: Sequence[Pair], margin: float) -> list[Pair]:
-    """Give verdicts where both rows saw the same labels, or the reference is the floor's.
+def _judged(
+    pairs: Sequence[Pair], floors: Mapping[str, Comparison | None], margin: float
+) -> list[Pair]:
+    """Give verdicts where both rows saw the same labels, or the reference is the floor.
 
-    A family is all pairs of a kind in one measure; of starts those with one floor, as elsewhere.
+    A family is all pairs of a kind in one measure, of starts those with one floor. The accuracy of
+    a start was judged against its floor before: one difference has one verdict.
     """
     families: dict[tuple[str, str], list[int]] = {}
     for number, one in enumerate(pairs):
@@ -284,8 +296,11 @@ def _judged(pairs: Sequence[Pair], margin: float) -> list[Pair]:
     for numbers in families.values():
         for measure in MEASURES:
             family = judge([pairs[number].compared[measure] for number in numbers], margin)
-            for number, own in zip(numbers, family, strict=True):
-                compared[number][measure] = own
+            for number, decided in zip(numbers, family, strict=True):
+                compared[number][measure] = decided
+    for one, own in zip(pairs, compared, strict=True):
+        before = floors[one.group.variant] if one.kind == "start" else None
+        own["accuracy"] = before or own["accuracy"]
     return [_shown(*both) for both in zip(pairs, compared, strict=True)]
 
 
