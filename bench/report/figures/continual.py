@@ -43,6 +43,7 @@ MOST_NUMBERED = 10  # groups, beyond which a cell has no room for its number
 CELL, AROUND = 0.28, 0.95  # inches of a row of a matrix, and around it
 BANDS = "bands: crossed 95 % intervals, cut at the panel's edge; dotted: chance"
 LABELS = "no verdict: the two rows saw different labels"
+ONE_MODEL = "one seed: intervals over the streams of one model"
 MATRICES = (
     "row: groups learned so far; column: the group tested; grey: not yet met; mean over seeds and "
     "streams in %, all panels on one scale"
@@ -76,6 +77,11 @@ def _chosen(stream: Stream) -> tuple[list[Along], str]:
         return whole, ""
     left = f"{len(whole) - len(shown)} of {len(whole)} rows left out: drawn are baselines, floors"
     return [one for one in whole if one in shown], f"{left}, and the highest average accuracies"
+
+
+def _one_model(stream: Stream) -> str:
+    every = [one for row in stream.rows for one in row.metrics.values()]
+    return ONE_MODEL if any(one.one_model for one in every) else ""
 
 
 def _looks(stream: Stream) -> dict[str, Look]:
@@ -127,19 +133,20 @@ def _matrix(axis: Axes, value_TT: np.ndarray, among: np.ndarray) -> None:
 
 def _curves(stream: Stream, rows: Sequence[Along], looks: Mapping[str, Look], says: str) -> Picture:
     """Average accuracy over the groups met, and accuracy on the first group alone."""
-    note = "; ".join(part for part in ("colour: strategy; line and marker: start", says) if part)
+    parts = ("colour: strategy; line and marker: start", says, _one_model(stream))
+    note = "; ".join(part for part in parts if part)
     legend = _legend(stream, rows, looks)
     axes = panels(2, 3.6, extra=legend_height(list(legend), note))
+    chance, groups = _chance(stream), range(1, stream.groups + 1)
+    drawn = list(chance)
     for axis, measure in zip(axes, ("accuracy", "on_1"), strict=True):
-        means = [_curve(axis, one.row.group, measure, looks) for one in rows]
-        chance = _chance(stream, measure)
-        groups = range(1, stream.groups + 1)
+        for one in rows:
+            drawn += _curve(axis, one.row.group, measure, looks)
         axis.plot(groups, chance, color=QUIET, linestyle=":", linewidth=1, zorder=1)
-        drawn = [*chance, *(value for own in means for value in own)]
-        spare = 0.15 * (max(drawn) - min(drawn)) or 1.0
+        axis.set(xticks=list(groups), xlabel="groups met")
+    spare = 0.15 * (max(drawn) - min(drawn)) or 1.0
+    for axis in axes:
         axis.set_ylim(max(min(drawn) - spare, -1.0), min(max(drawn) + spare, 101.0))
-        axis.set_xticks(list(groups))
-        axis.set_xlabel("groups met")
     axes[0].set(title="all groups met so far", ylabel="average accuracy (%)")
     axes[1].set(title="the first group", ylabel="accuracy (%)")
     legend_below(figure_of(axes[0]), list(legend.values()), list(legend), note)
@@ -168,7 +175,7 @@ def _curve(axis: Axes, group: Group, measure: str, looks: Mapping[str, Look]) ->
     return mean
 
 
-def _chance(stream: Stream, measure: str) -> list[float]:
+def _chance(stream: Stream) -> list[float]:
     """Return the accuracy (%) of a guess after each group: among all classes met, if not told."""
     ways, groups = stream.block.ways, range(1, stream.groups + 1)
     return [100 / (ways * (t if stream.scenario == "class" else 1)) for t in groups]
@@ -204,7 +211,8 @@ def _forgetting(stream: Stream, looks: Mapping[str, Look]) -> Picture:
     compared = [one.naive for one in rows if one.naive]
     legend = _verdicts(compared) if compared else {}
     titles = ["forgetting", *(["forgetting minus naive"] * bool(compared))]
-    note = LABELS if NO_VERDICT in legend else ""
+    parts = (LABELS * (NO_VERDICT in legend), _one_model(stream))
+    note = "; ".join(part for part in parts if part)
     extra = legend_height(list(legend), note)
     axes = line_panels(lines, titles, "points, less is better", extra=extra)
     texts: list[dict[float, str]] = [{} for _ in axes]

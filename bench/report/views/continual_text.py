@@ -12,6 +12,7 @@ from bench.report.comparison import Comparison
 from bench.report.evidence.looks import judged
 from bench.report.tables import Table, comparison_columns, interval_columns
 from bench.report.views.continual import MEASURES, METRICS, NAIVE, Along, Kind, Pair, Stream
+from bench.statistics.interval import Interval
 
 GOES: Mapping[str, Mapping[str, str]] = {  # what a verdict is called, by measure
     "accuracy": {"better": "better", "worse": "worse"},
@@ -107,7 +108,8 @@ def _by_verdict(pairs: Sequence[Pair], names: Sequence[str], stream: Stream) -> 
         for pair, name in zip(pairs, names, strict=True):
             one = pair.compared[measure]
             caution = ", audit failed" if failed(marks[pair.group.variant]) else ""
-            shown = f" ({words.points(one.difference)}{caution})" if one.difference else ""
+            shown = _points(one.difference) if one.difference else ""
+            shown = f" ({shown}{caution})" if shown else ""
             called = ANSWER if measure == asked else GOES
             said.setdefault(_verdict(one, called[measure]), []).append(f"{name}{shown}")
         for verdict, own in sorted(said.items(), key=lambda item: item[0] != "yes"):
@@ -119,7 +121,13 @@ def _verdict(one: Comparison, called: Mapping[str, str]) -> str:
         return f"nothing to tell, {words.escape(one.trouble)}"
     if one.verdict is None:
         return LABELS
+    if one.difference.one_model:
+        return "undecided with one seed"
     return judged(called.get(one.verdict, one.verdict), one.looked_at)
+
+
+def _points(one: Interval) -> str:
+    return words.points(one).removesuffix(words.ONE_MODEL)
 
 
 def along_table(stream: Stream) -> Table:
