@@ -319,15 +319,3 @@ def split_name(what: str) -> tuple[str, str]:
     if kind not in KINDS or not slash:
         raise UserError(repr(what), "not KIND/NAME", suggest(kind, KINDS))
     return kind, name
-
-
-def read_params(text: str) -> dict[str, Json]:
-    """Read parameters that the command line gives as JSON; raises UserError for anything else."""
-    try:
-        params = json.loads(text)
-    except ValueError:
-        params = None
-    if not isinstance(params, dict):
-        works = """Use a JSON object, as in --params '{"order": 1}'."""
-        raise UserError("--params", repr(text), works)
-    return params

@@ -305,8 +305,8 @@ def _list(asked: argparse.Namespace) -> int:
 
 
 def _check(asked: argparse.Namespace) -> int:
-    from bench.catalogue import read_params, split_name
-    from bench.conformance import check
+    from bench.catalogue import split_name
+    from bench.conformance import check, read_params
 
     return check(*split_name(asked.what), read_params(asked.params))
 

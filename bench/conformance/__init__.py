@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -42,6 +43,18 @@ def check(kind: str, name: str, params: Mapping[str, Json] | None = None) -> int
 
     settle(torch.device("cpu"))
     return _run(Subject(kind=kind, name=name, plugin=plugin))
+
+
+def read_params(text: str) -> dict[str, Json]:
+    """Read parameters that the command line gives as JSON; raises UserError for anything else."""
+    try:
+        params = json.loads(text)
+    except ValueError:
+        params = None
+    if not isinstance(params, dict):
+        works = """Use a JSON object, as in --params '{"order": 1}'."""
+        raise UserError("--params", repr(text), works)
+    return params
 
 
 def _run(subject: "Subject") -> int:

@@ -297,7 +297,7 @@ def parquet_of(steps: Sequence[int], columns: dict[str, np.ndarray]) -> bytes:
         }
     )
     buffer = io.BytesIO()
-    frame.toparquet_of(buffer, index=False)
+    frame.to_parquet(buffer, index=False)
     return buffer.getvalue()
 
 
