@@ -74,7 +74,7 @@ REFUSED = [
         "tasks",
         "xyz",
         {},
-        "no tasks is named 'xyz'. Known: clusters, environments, instances, labels, masked_words, pretext.",
+        "no tasks is named 'xyz'. Known: clusters, environments, instances, labels,",
     ),
     ("pretext", "mixture", {"members": ["rotation"]}, "Tuple should have at least 2 items"),
     (

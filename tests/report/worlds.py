@@ -8,7 +8,7 @@ import numpy as np
 from bench.cell import Cell, Json, StageSpec
 from bench.plan import Plan
 from bench.store import Store
-from tests.report.conftest import Bench, Method, _parquet
+from tests.report.conftest import Bench, Method, parquet_of
 
 LEARNERS = (
     Method(label="random_init", mean=1.0, control="random_init", norm="group"),
@@ -66,7 +66,7 @@ class Worlds(Bench):
         if spec.kind == "evaluate":
             measured = self._measured(str(spec.inputs["row"]), int(spec.inputs["seed"]))
             last = {name: float(values_TE[-1].mean()) for name, values_TE in measured.items()}
-            files = {"episodes.parquet": _parquet(self.readouts, measured)}
+            files = {"episodes.parquet": parquet_of(self.readouts, measured)}
             manifest = manifest | {"metrics": last, "rate": 0.1}
         super()._commit(store, spec, manifest, files)
 
