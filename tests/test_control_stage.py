@@ -192,7 +192,7 @@ def test_a_trained_head_is_taken_over(planned: Planned, store: Store) -> None:
     heads: dict[str, Tensor] = {}
     for variant, kind in (("first", "pretrain"), ("both", "metatrain"), ("meta", "metatrain")):
         spec = evaluation(plan, variant)
-        trained = load(store.read(kind, spec.inputs["needs"][kind], WEIGHTS))  # type: ignore[arg-type]
+        trained = load(store.read(kind, spec.inputs["needs"][kind], WEIGHTS))
         _, weights = start_of(store, spec)
         for name in ("head.weight", "head.bias", "encoder.1.weight"):
             assert torch.equal(weights[name], trained[name])

@@ -75,12 +75,14 @@ def with_ones(x: Tensor) -> Floats:
 
 def slope(w: Floats, x: Floats, y: Floats) -> Floats:
     """Return the gradient of the mean squared error."""
-    return 2 * x.T @ (x @ w - y) / y.size
+    found: Floats = 2 * x.T @ (x @ w - y) / y.size
+    return found
 
 
 def curved(v: Floats, x: Floats) -> Floats:
     """Return the Hessian's product with V."""
-    return 2 * x.T @ x @ v / (len(x) * D)
+    found: Floats = 2 * x.T @ x @ v / (len(x) * D)
+    return found
 
 
 def direction(meta: AbstractMetaTrained, one: Task) -> tuple[Floats, Floats]:
@@ -224,8 +226,8 @@ def test_next_state_is_the_error_of_predicted_changes() -> None:
     loss, state = NextState().loss(net, {}, x, Generator())
     errors = []
     for known, came in x.numpy():
-        shown = np.concatenate([known, np.zeros(WIDTH)])
-        predicted = shown @ net.params["encoder.weight"].numpy() @ net.params["head.weight"].numpy()
+        flat = np.concatenate([known, np.zeros(WIDTH)])
+        predicted = flat @ net.params["encoder.weight"].numpy() @ net.params["head.weight"].numpy()
         errors += [(predicted[d] - came[d]) ** 2 for d in range(WIDTH)]
     assert loss.item() == pytest.approx(np.mean(errors), rel=1e-12)
     assert state == {}
