@@ -74,7 +74,8 @@ REFUSED = [
         "tasks",
         "xyz",
         {},
-        "no tasks is named 'xyz'. Known: clusters, environments, instances, labels,",
+        "no tasks is named 'xyz'. Known: clusters, environments, instances, labels, masked_words,"
+        " pretext.",
     ),
     ("pretext", "mixture", {"members": ["rotation"]}, "Tuple should have at least 2 items"),
     (
