@@ -54,6 +54,11 @@ class Headline:
         return "episodes" if self.classes else "environments"
 
     @property
+    def episode(self) -> str:
+        """Name one of what is met at test."""
+        return "episode" if self.classes else "environment"
+
+    @property
     def group(self) -> str:
         """Name one of what is split."""
         return "class" if self.classes else "environment"

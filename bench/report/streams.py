@@ -17,9 +17,14 @@ def of_title(plan: Plan) -> str:
     return f"{groups} domains of {shown}" if shown else f"{groups} groups"
 
 
+def episode_of(plan: Plan) -> str:
+    """Name one episode of a plan."""
+    return "stream" if is_stream(plan) else headline_of(plan).episode
+
+
 def episodes_of(plan: Plan) -> str:
     """Name the episodes of a plan."""
-    return "streams" if is_stream(plan) else headline_of(plan).episodes
+    return f"{episode_of(plan)}s"
 
 
 def chance_of(plan: Plan, ways: int) -> float:

@@ -7,6 +7,7 @@ from bench.audits import Audit
 from bench.cell import Json
 from bench.report import words
 from bench.report.audit.finding import Finding, Outcome, place_of, titled
+from bench.report.headline import Headline, headline_of
 from bench.report.marks import is_transductive
 from bench.report.results import Group, Results
 
@@ -52,10 +53,11 @@ def _of_data(audit: Audit, manifest: Manifest, results: Results) -> Iterator[Fin
         for one in results.groups
         if one.data == audit.data and (len(one.first.stages) > 1 or one.first.init == "checkpoint")
     )
+    of = headline_of(results.plan)
     for overlap in manifest["classes"]:
         (one, other), (split, second) = overlap["classes"], overlap["splits"]
         yield Finding(
-            check="class overlap",
+            check=f"{of.group} overlap",
             subject=audit.data,
             found=f"{split} {one} and {second} {other} share {_percent(overlap['share'])} of the "
             "examples of one of them",
@@ -65,13 +67,13 @@ def _of_data(audit: Audit, manifest: Manifest, results: Results) -> Iterator[Fin
         )
     if not manifest["classes"]:
         yield Finding(
-            check="class overlap",
+            check=f"{of.group} overlap",
             subject=audit.data,
-            found="no class stands in two splits",
+            found=f"no {of.group} stands in two splits",
             outcome="passed",
         )
     yield _exact(audit, manifest["exact"], trained)
-    yield _within(audit, manifest["exact"]["within"])
+    yield _within(audit, manifest["exact"]["within"], of)
     yield _look_alikes(audit, manifest["perceptual"])
     for group in manifest["groups"]:
         classes = group["classes"]
@@ -119,11 +121,11 @@ def _exact(
     )
 
 
-def _within(audit: Audit, within: Mapping[str, int]) -> Finding:
+def _within(audit: Audit, within: Mapping[str, int], of: Headline) -> Finding:
     """Examples under two classes of one split leak nothing; one of each pair is mislabelled."""
     counts = ", ".join(f"{count} in {split}" for split, count in within.items() if count)
     return Finding(
-        check="examples in two classes of a split",
+        check=f"examples in two {of.groups} of a split",
         subject=audit.data,
         found=counts or "none",
         outcome="advice" if counts else "passed",

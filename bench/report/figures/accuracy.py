@@ -72,7 +72,7 @@ def one_model(blocks: Sequence[Block]) -> str:
     """Say of one seed what its intervals are over."""
     rows = [row for block in blocks for row in block.rows]
     single = any(row.accuracy and row.accuracy.one_model for row in rows)
-    return "; one seed: intervals over the episodes of one model" if single else ""
+    return f"; one seed: intervals over the {blocks[0].headline.episodes} of one model" * single
 
 
 def within(axis: Axes, direction: str, headline: Headline) -> None:

@@ -30,6 +30,8 @@ from bench.statistics.interval import Interval
 
 APART = 0.16  # lines, by which what was before any step stands above what was after
 LEAST = 1e-3  # of a mean: where its band ends at least, as no logarithm reaches 0
+COARSE, FINE = (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # ticks of a decade
+FEW = 8.0  # between the ends of an axis: below, coarse ticks are too few
 SPARE = 0.3  # of the range of the means, above and below it
 BAND = "#eeeeee"
 BEFORE, AFTER, RANDOM = "before any step", "after all steps", "random policy"
@@ -76,7 +78,8 @@ def _logarithmic(axis: Axes, means: Sequence[float]) -> None:
     if means:
         spare = max((max(means) / min(means)) ** SPARE, 1.2)
         axis.set_ylim(min(means) / spare, max(means) * spare)
-    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_locator(LogLocator(subs=FINE if high / low < FEW else COARSE))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_locator(NullLocator())
 

@@ -28,7 +28,7 @@ from bench.report.figures.style import (
     styled,
 )
 from bench.report.results import Group, Results
-from bench.report.streams import episodes_of
+from bench.report.streams import episode_of
 
 Values = Mapping[
     str, np.ndarray | str
@@ -45,29 +45,33 @@ class _Kind:
 
 
 VALUE = (
-    "each test episode's mean over seeds; white: median and middle half; dotted: random-init floor"
+    "each test {episode}'s mean over seeds; white: median and middle half; "
+    "dotted: random-init floor"
 )
-DIFFERENCE = _Kind(
-    xlabel="paired difference (points)",
-    note="each test episode's difference, mean over seeds; white: median and middle half; "
-    "at the right: episodes won, ties as halves",
-    paired=True,
+DIFFERENCE = (
+    "each test {episode}'s difference, mean over seeds; white: median and middle half; "
+    "at the right: {episode}s won, ties as halves"
 )
 
 
 def episode_figures(results: Results, blocks: Sequence[Block]) -> list[Picture]:
     """Draw two figures for each data set and ways, one panel a number of shots."""
-    look, tested, pictures = looks(results), episodes_of(results.plan), []
+    look, tested, pictures = looks(results), episode_of(results.plan), []
     with styled():
         for one in settings(blocks):
             of, accuracy = one.headline, [_accuracies(block) for block in one.blocks]
-            alt = f"Distribution of {of.noun} over test {tested}: {one.title}"
-            value = _Kind(xlabel=of.axis, note=VALUE, paired=False)
+            alt = f"Distribution of {of.noun} over test {tested}s: {one.title}"
+            value = _Kind(xlabel=of.axis, note=VALUE.format(episode=tested), paired=False)
             figure = _draw(one.blocks, accuracy, look, value)
             pictures.append(picture(f"episodes-{one.slug}", alt, figure))
             if any(differences := [_differences(block) for block in one.blocks]):
-                alt = f"Distribution of paired differences over test {tested}: {one.title}"
-                figure = _draw(one.blocks, differences, look, DIFFERENCE)
+                alt = f"Distribution of paired differences over test {tested}s: {one.title}"
+                own = _Kind(
+                    xlabel="paired difference (points)",
+                    note=DIFFERENCE.format(episode=tested),
+                    paired=True,
+                )
+                figure = _draw(one.blocks, differences, look, own)
                 pictures.append(picture(f"episodes-paired-{one.slug}", alt, figure))
     return pictures
 

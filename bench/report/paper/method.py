@@ -104,12 +104,14 @@ def _intervals(results: Results, blocks: Sequence[Block]) -> str:
     scope = "" if settings.get("held_out") else _SCOPE if of.classes else _WORLDS
     sizes = "data set, ways and shots" if of.classes else "data set and number of transitions"
     measured = "" if of.classes else f" of {of.noun}"
-    one = "With one seed intervals are over episodes of one model. " if one_seed(blocks) else ""
+    one = (
+        f"With one seed intervals are over {of.episodes} of one model. " if one_seed(blocks) else ""
+    )
     return (
-        "Intervals are 95 % over both seeds and episodes: SE^2 = max(V_s + V_e - "
+        f"Intervals are 95 % over both seeds and {of.episodes}: SE^2 = max(V_s + V_e - "
         "V_r, V_s) of the two-way layout, t with S - 1 degrees of freedom. Differences are paired "
-        f"by seed and episode and get the same interval. {one}p-values are Holm-adjusted within "
-        f"all comparisons with one reference for a {sizes}; all pairs of one class "
+        f"by seed and {of.episode} and get the same interval. {one}p-values are Holm-adjusted "
+        f"within all comparisons with one reference for a {sizes}; all pairs of one class "
         "of labels, and each kind of effect of pretext and meta-learning, are families of their "
         "own. A difference is "
         f"equivalent if its interval lies within +- {words.within(settings['margin'])}{measured}, "
