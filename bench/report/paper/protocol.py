@@ -125,6 +125,10 @@ def _norms(results: Results) -> str:
         if norm != most
     ]
     said.append(STATISTICS[most] + (" for all others" if said else ""))
+    if not headline_of(results.plan).classes:
+        return (
+            f" Features are normalised, by layers of an encoder that do so, by {'; '.join(said)}."
+        )
     return f" At test features are normalised by {'; '.join(said)}."
 
 
