@@ -62,6 +62,10 @@ def _taken(one: Combination, axes: Sequence[str]) -> Combination:
     """Keep data, encoder and the axes that are named; of norms, the one that is another network."""
     own = (*ROLES, "encoder", "strategy", *axes)
     kept = {axis: one.axes[axis] for axis in own if axis in one.axes}
+    if "strategy" in kept and "pretext" not in axes:  # and so no pretext that could go on
+        strategy = kept["strategy"]
+        params = {key: v for key, v in strategy.params.items() if key != "pretext_steps"}
+        kept["strategy"] = replace(strategy, params=params)
     return replace(one, axes=kept, norm=one.norm if one.norm == "group" else None)
 
 

@@ -32,6 +32,11 @@ class NewTask:
     family: tuple[Json, ...]
 
 
+STREAMED = (
+    "every row takes the same steps at test, whatever its method does there: write meta: none"
+)
+
+
 def tested_alike(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]:
     """Return the rows that new tasks tell apart, and the labels of the others.
 

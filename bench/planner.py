@@ -120,7 +120,8 @@ def searched(
 def imagined(model: Model, world: AbstractWorld, start_ES: Tensor, plans_EPHA: Tensor) -> Tensor:
     """Return the sum of rewards [E, P] that the model imagines; a run that is over adds none.
 
-    One that leaves the numbers there are counts as worse than any other.
+    A run that leaves the numbers there are is over where a world says so, as one that falls, and
+    else counts as worse than any other.
     """
     state = start_ES[:, None].expand(-1, plans_EPHA.shape[1], -1)
     total, alive = torch.zeros_like(plans_EPHA[:, :, 0, 0]), ~world.over(state)

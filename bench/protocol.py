@@ -115,4 +115,5 @@ def _stream(own: Mapping[str, Json], places: Places) -> Protocol:
     if "groups" in own:
         works = "Leave it out: there are as many as the pretext has classes."
         raise UserError(places.where("evaluate", "groups"), "groups beside domains", works)
-    return Protocol(name="continual", scenario=scenario, domains=own["domains"])
+    where = places.where("evaluate", "domains")
+    return Protocol(name="continual", scenario=scenario, domains=own["domains"], where=where)

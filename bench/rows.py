@@ -11,7 +11,7 @@ from bench.domains import Domain
 from bench.errors import UserError, suggest
 from bench.inductive import with_inductive
 from bench.naming import label_all
-from bench.new_tasks import ALL_ALIKE, tested_alike
+from bench.new_tasks import ALL_ALIKE, STREAMED, tested_alike
 from bench.resolution import FactsOf, resolve
 from bench.sizes import refuse_impossible
 from bench.suite import Combination, Suite
@@ -91,7 +91,8 @@ def _variants(
     kept = label_all(_with_controls(suite, bases, kept, dropped, facts_of))
     if suite.held_out or suite.evaluate.protocol:
         kept, alike = tested_alike(kept)
-        dropped += [Dropped(variant=label, reason=ALL_ALIKE) for label in alike]
+        reason = STREAMED if suite.evaluate.protocol else ALL_ALIKE
+        dropped += [Dropped(variant=label, reason=reason) for label in alike]
     before = {place_of(one): one for one in kept}
     kept = [told(one, suite.evaluate) for one in kept]
     kept = with_inductive([scored(one, suite.tune) if suite.tune else one for one in kept])

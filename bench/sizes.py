@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from bench.catalogue import parameters
 from bench.errors import UserError
 from bench.new_tasks import members_of
+from bench.of_numbers import predicted
 from bench.suite import Protocol, Suite
-from bench.tested import domains_of, groups_of
+from bench.tested import chosen, domains_of, groups_of, strategy_of
 from bench.variant import Variant
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def refuse_impossible(variant: Variant, suite: Suite) -> None:
 
 def _refuse_test(variant: Variant, suite: Suite) -> None:
     protocol = suite.evaluate.protocol
+    if predicted(variant.facts.form) and (protocol is None or protocol.name != "control"):
+        found = (
+            f"{variant.trained.title} holds {variant.facts.form}, of which numbers are predicted"
+        )
+        raise UserError(variant.where, found, "Write evaluate: {protocol: control, ...}.")
     if suite.held_out:
         _refuse_new_tasks(variant, suite)
     elif protocol is None:
@@ -89,7 +95,13 @@ def _refuse_streams(variant: Variant, suite: Suite, protocol: Protocol) -> None:
         raise UserError(suite.where("evaluate", "domains"), reason, "Name another pretext.")
     classes, times = (variant.ways, groups) if shown else (variant.ways * groups, 1)
     each = times * (max(suite.shots) + suite.evaluate.queries)
-    for split, domain in (("test", variant.tested), ("val", variant.trained)):
+    kept, most = strategy_of(variant).kept, max(suite.shots)
+    if kept > most:
+        found = f"{variant.label} keeps {kept} examples of each class, and is shown {most}"
+        raise UserError(variant.where, found, f"Keep at most {most}.")
+    parts = [("test", variant.tested)]
+    parts += [("val", variant.trained)] if chosen(variant, suite.evaluate) else []
+    for split, domain in parts:
         counts, title = domain.facts.counts[split], domain.title
         if classes > len(counts):
             raise UserError(
@@ -109,10 +121,10 @@ def _refuse_streams(variant: Variant, suite: Suite, protocol: Protocol) -> None:
 def _refuse_environments(variant: Variant, suite: Suite) -> None:
     """Check that each episode is an environment of its own, which holds support and queries."""
     evaluate = suite.evaluate
-    for split, domain, episodes, key in (
-        ("test", variant.tested, evaluate.episodes, "episodes"),
-        ("val", variant.trained, evaluate.rate_tasks, "rate_tasks"),
-    ):
+    parts = [("test", variant.tested, evaluate.episodes, "episodes")]
+    if chosen(variant, evaluate):
+        parts.append(("val", variant.trained, evaluate.rate_tasks, "rate_tasks"))
+    for split, domain, episodes, key in parts:
         counts, title = domain.facts.counts[split], domain.title
         if "family" not in parameters(domain.source):
             found = f"control, but {title} holds no transitions of environments"

@@ -133,6 +133,7 @@ class Protocol:
     scenario: Scenario = "class"
     domains: Json = None
     planner: Mapping[str, int] = field(default_factory=dict)
+    where: str = field(default="", compare=False)  # the place of ``domains``
 
 
 @dataclass(frozen=True, kw_only=True)

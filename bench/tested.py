@@ -16,7 +16,7 @@ READOUTS = (0, 1, 3, 5, 10, 20, 50, 100)  # test-time steps after which accuracy
 REVISIONS = {"continual": 1, "control": 1}  # of a protocol's own code; raised as a stage kind's
 NO_PRETEXT = "its strategy goes on with the row's own pretext, and it has none"
 NO_LESSON = "its strategy goes on with the row's own pretext, which needs a validation split"
-NO_VALUES = "control predicts values, and its tasks are of classes: write tasks: environments"
+SEARCHED = "its strategy goes on with the row's own pretext, which is a search among several"
 
 
 def strategy_of(variant: Variant) -> "AbstractStrategy":
@@ -37,15 +37,22 @@ def declined(variant: Variant) -> str | None:
     if "pretext" not in variant.plugins or variant.init != "pretext":
         return NO_PRETEXT
     pretext = variant.plugins["pretext"]
-    return None if isinstance(pretext, AbstractPretext) and not pretext.validates else NO_LESSON
+    if not isinstance(pretext, AbstractPretext):
+        return SEARCHED
+    return NO_LESSON if pretext.validates else None
 
 
 def told(variant: Variant, evaluate: Evaluate) -> Variant:
     """Note that a row's rate is chosen by the classes of validation streams, where it is."""
-    chosen = len(evaluate.rates) > 1 and "strategy" in variant.plugins
-    if not chosen or not strategy_of(variant).rated or variant.labels != "none":
+    if "strategy" not in variant.plugins or variant.labels != "none":
         return variant
-    return replace(variant, labels="validation")
+    return replace(variant, labels="validation") if chosen(variant, evaluate) else variant
+
+
+def chosen(variant: Variant, evaluate: Evaluate) -> bool:
+    """Whether the rate of a row's steps is one of several, chosen on the validation split."""
+    takes_steps = "strategy" not in variant.plugins or strategy_of(variant).rated
+    return takes_steps and len(evaluate.rates) > 1
 
 
 def groups_of(protocol: Protocol) -> int:
@@ -65,7 +72,7 @@ def domains_of(protocol: Protocol) -> "AbstractClassifying | None":
     if protocol.domains is None:
         return None
     params = dict(protocol.domains)
-    name, where = params.pop("name"), "evaluate.domains"
+    name, where = params.pop("name"), protocol.where
     made = build("pretext", name, params, where)
     if not isinstance(made, AbstractClassifying):
         works = "Name one that does, such as rotation."
@@ -93,10 +100,13 @@ def inputs_of(variant: Variant, evaluate: Evaluate) -> dict[str, Json]:
     inputs: dict[str, Json] = {
         "revision": REVISIONS[protocol.name],
         "protocol": protocol.name,
-        "rates": list(evaluate.rates),
-        "rate_tasks": evaluate.rate_tasks,
-        "rate_data": variant.trained.split("val"),
+        "rates": sorted(evaluate.rates),
     }
+    if chosen(variant, evaluate):
+        inputs |= {
+            "rate_tasks": evaluate.rate_tasks,
+            "rate_data": variant.trained.split("val"),
+        }
     own = _stream if protocol.name == "continual" else _control
     return inputs | own(variant, evaluate, protocol)
 
@@ -116,6 +126,8 @@ def _stream(variant: Variant, evaluate: Evaluate, protocol: Protocol) -> dict[st
         "steps": evaluate.test_steps,
         "readouts": readouts_of(evaluate),
     }
+    if not strategy.rated:
+        inputs |= {"rates": [], "steps": 0}  # what has no say in it is in no key
     if shown:
         inputs["domains"] = resolved("pretext", protocol.domains["name"], shown)
     if strategy.pretext_steps:

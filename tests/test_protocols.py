@@ -10,6 +10,7 @@ from bench.contract import AbstractData
 from bench.dataset import Facts
 from bench.errors import UserError
 from bench.form import Form
+from bench.options import Options
 from bench.plan import Plan, make_plan
 from bench.suite import read_suite, with_options
 
@@ -90,6 +91,34 @@ def test_a_rate_that_is_chosen_saw_validation_labels(plan_of: PlanOf) -> None:
     assert {cell.labels for cell in one.cells} == {"none"}
 
 
+def test_what_decides_nothing_is_in_no_key(plan_of: PlanOf) -> None:
+    """The order of rates has no say, nor rates where none is chosen: such stages stay valid."""
+
+    def keys(plan: Plan, strategy: str) -> set[str]:
+        return {one.stages["evaluate"] for one in plan.cells if one.strategy == strategy}
+
+    usual = plan_of()
+    turned = plan_of(f"{EVALUATE}, rates: [0.3, 0.1], rate_tasks: 4}}\n" + GRID)
+    other = plan_of(f"{EVALUATE}, rates: [0.3, 1], rate_tasks: 5}}\n" + GRID)
+    assert keys(usual, "naive") == keys(turned, "naive")
+    assert keys(usual, "naive").isdisjoint(keys(other, "naive"))
+    assert keys(usual, "prototypes") == keys(other, "prototypes")
+
+
+def test_validation_classes_are_needed_where_a_rate_is_chosen(plan_of: PlanOf) -> None:
+    """Streams longer than the validation split allows are tested at one rate, or at none."""
+    long = EVALUATE.replace("groups: 3", "groups: 5")
+    assert plan_of(f"{long}, rates: [0.1]}}\n" + GRID).cells
+    assert plan_of(f"{long}}}\npretext: rotation\nstrategy: prototypes\n").cells
+
+
+def test_a_floor_stands_beside_pre_training_that_goes_on(plan_of: PlanOf) -> None:
+    """An untrained network has no pretext to go on with: its floor learns by the rest of it."""
+    goes_on = "strategy: {name: prototypes, pretext_steps: 2}\npretext: rotation\n"
+    cells = cells_of(plan_of(STREAM + goes_on))
+    assert cells["random_init"].params["strategy.pretext_steps"] == 0
+
+
 def test_settings_tell_the_report_of_the_stream(plan_of: PlanOf) -> None:
     """The plan holds what a report has to know of a protocol, and no more in other suites."""
     settings = plan_of().settings
@@ -133,7 +162,20 @@ def test_a_pretext_that_validates_cannot_go_on(plan_of: PlanOf) -> None:
         STREAM + f"grid: {{pretext: [rotation, {search}], strategy: [{goes_on}, naive]}}\n"
     )
     (reason,) = [one.reason for one in plan.dropped if "best_of" in one.variant]
-    assert "needs a validation split" in reason
+    assert "a search among several" in reason
+
+
+NUMBERS = "data: {name: control, family: pendulum}\ntasks: environments\n"
+
+
+@pytest.mark.parametrize("test", ["", "evaluate: {protocol: continual, groups: 2}\n"])
+def test_numbers_are_tested_by_control_alone(tmp_path: Path, test: str) -> None:
+    """What learned to predict numbers is never asked to tell classes apart."""
+    path = tmp_path / "suite.yaml"
+    path.write_text(f"name: a\n{NUMBERS}{test}meta: {{name: maml, order: 1}}\nways: 4\nshots: 5\n")
+    with pytest.raises(UserError) as caught:
+        make_plan(read_suite(path), Options().facts_of())
+    assert "of which numbers are predicted. Write evaluate: {protocol: control" in str(caught.value)
 
 
 MISTAKES = [
@@ -144,6 +186,14 @@ MISTAKES = [
         ":6: evaluate.planner: 8 elites of 4 plans. Take fewer, or more plans.",
     ),
     ("strategy: naive", ":6: strategy: a strategy without a stream."),
+    (
+        STREAM + "strategy: {name: replay, kept: 6}",
+        "keeps 6 examples of each class, and is shown 5",
+    ),
+    (
+        f"{EVALUATE.replace(', groups: 3', '')}, scenario: domain, domains: turns}}",
+        ":6: evaluate.domains: no pretext is named 'turns'.",
+    ),
     ("grid: {strategy: [naive]}", ":6: grid.strategy[0]: a strategy without a stream."),
     (STREAM + "norm: running", ":7: norm: norm running beside protocol continual"),
     (

@@ -215,7 +215,7 @@ def _streams(inputs: Mapping[str, Json], frozen: frozenset[str]) -> int:
     groups, tried = inputs["groups"], 0 if still_stands else len(inputs["rates"])
     support = groups * inputs["shots"] * (1 if still_stands else inputs["steps"])
     asked = inputs["queries"] * (groups if still_stands else groups * (groups + 1) // 2)
-    streams = inputs["episodes"] + tried * inputs["rate_tasks"]
+    streams = inputs["episodes"] + tried * inputs.get("rate_tasks", 0)
     return int(streams * inputs["ways"] * (support + asked))
 
 
@@ -224,7 +224,7 @@ def _few_steps(inputs: Mapping[str, Json]) -> int:
     readouts = inputs["readouts"]
     support = inputs["shots"] * readouts[-1]
     read = (inputs["shots"] + inputs["queries"]) * len(readouts)  # normalised with the support
-    tasks = len(inputs["rates"]) * inputs["rate_tasks"] + inputs["episodes"]
+    tasks = len(inputs["rates"]) * inputs.get("rate_tasks", 0) + inputs["episodes"]
     return int(tasks * inputs["ways"] * (support + read))
 
 

@@ -57,7 +57,7 @@ def control(spec: StageSpec, place: Place) -> Result:
         spec,
         place,
         driver,
-        before=len(inputs["rates"]) * inputs["rate_tasks"],
+        before=len(inputs["rates"]) * inputs.get("rate_tasks", 0),
         choice=lambda tell: choose_rate(spec, place, driver, tell),
         answer=driver.answer,
         values=lambda done_ERM: dict(zip(MEASURES, _means(done_ERM)[-1], strict=True)),
@@ -120,12 +120,14 @@ def environments(
 
 
 def choose_rate(spec: StageSpec, place: Place, driver: "Driver", tell: Tell) -> Choice:
-    """Choose the rate of least mean error on validation environments.
+    """Choose the rate of least mean error on validation environments, if there are two.
 
     Raises:
         Diverged: no rate of the grid has a finite error.
     """
     inputs = spec.inputs
+    if len(inputs["rates"]) == 1:
+        return Choice(rate=float(inputs["rates"][0]), found={})
     _, _, task_of = environments(inputs, place, inputs["rate_data"], inputs["rate_tasks"])
     tasks = [task_of(number) for number in range(inputs["rate_tasks"])]
 

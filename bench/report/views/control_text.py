@@ -31,10 +31,11 @@ def _of_block(found: Control) -> Iterator[str]:
     if not found.steps:
         yield f"No row of {title} is done: nothing is said of adaptation."
         return
-    steps = f"{found.steps[-1]} step{'s' * (found.steps[-1] != 1)}"
+    last = found.steps[-1]
+    do, steps, make = ("Does", "step", "makes") if last == 1 else ("Do", "steps", "make")
     yield (
-        f"**Do {steps} on {found.block.amount} of an unseen environment make predictions better?** "
-        f"({title}; mean squared error)"
+        f"**{do} {last} {steps} on {found.block.amount} of an unseen environment {make} "
+        f"predictions better?** ({title}; mean squared error)"
     )
     yield from _lines(found, "After minus before", lambda one: one.error.change, _from_to)
     yield from _between(found, "Error", lambda one: one.error)
@@ -225,5 +226,5 @@ def method(plan: Plan) -> str:
         f"them kept, {planner['iterations']} times for each action; the random policy starts from "
         "the same states. Changes within rows, and comparisons of rows with one reference, are "
         "families of p-values of their own in each measure; of errors and returns no margin is "
-        "declared, so that nothing is equivalent."
+        "declared, so that nothing is equivalent but what is the same number throughout."
     )
