@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from bench import collisions, new_tasks
+from bench import collisions, new_tasks, tested
 from bench.audits import Audit, audits_of_data, audits_of_rows
 from bench.auxiliary import card_of
 from bench.budget import LEAST_STEPS
@@ -118,6 +118,7 @@ def make_plan(suite: Suite, facts_of: FactsOf, tuning: Json = None) -> Plan:
             *_notes(suite, variants),
             *collisions.warnings(variants, suite.shots[0]),
             *new_tasks.warnings(suite, cells),
+            *tested.warnings(variants, max(suite.shots)),
         ),
         settings=_settings(suite, variants, found.baseline)
         | ({} if tuning is None else {"tuning": tuning}),

@@ -8,7 +8,7 @@ from bench.errors import UserError
 from bench.new_tasks import members_of
 from bench.of_numbers import predicted
 from bench.suite import Protocol, Suite
-from bench.tested import chosen, domains_of, groups_of, strategy_of
+from bench.tested import chosen, domains_of, groups_of
 from bench.variant import Variant
 
 if TYPE_CHECKING:
@@ -95,10 +95,6 @@ def _refuse_streams(variant: Variant, suite: Suite, protocol: Protocol) -> None:
         raise UserError(suite.where("evaluate", "domains"), reason, "Name another pretext.")
     classes, times = (variant.ways, groups) if shown else (variant.ways * groups, 1)
     each = times * (max(suite.shots) + suite.evaluate.queries)
-    kept, most = strategy_of(variant).kept, max(suite.shots)
-    if kept > most:
-        found = f"{variant.label} keeps {kept} examples of each class, and is shown {most}"
-        raise UserError(variant.where, found, f"Keep at most {most}.")
     parts = [("test", variant.tested)]
     parts += [("val", variant.trained)] if chosen(variant, suite.evaluate) else []
     for split, domain in parts:

@@ -1,5 +1,6 @@
 """What the test of a row is made of where it is no test on episodes: its stage, and who is told."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,15 @@ def chosen(variant: Variant, evaluate: Evaluate) -> bool:
     """Whether the rate of a row's steps is one of several, chosen on the validation split."""
     takes_steps = "strategy" not in variant.plugins or strategy_of(variant).rated
     return takes_steps and len(evaluate.rates) > 1
+
+
+def warnings(variants: Sequence[Variant], shots: int) -> list[str]:
+    """Say which rows would keep more than they are shown, at no more than so many shots."""
+    return [
+        f"{one.label} keeps {kept} examples of each class, and is shown {shots}"
+        for one in variants
+        if "strategy" in one.plugins and (kept := strategy_of(one).kept) > shots
+    ]
 
 
 def groups_of(protocol: Protocol) -> int:

@@ -119,6 +119,12 @@ def test_a_floor_stands_beside_pre_training_that_goes_on(plan_of: PlanOf) -> Non
     assert cells["random_init"].params["strategy.pretext_steps"] == 0
 
 
+def test_more_is_kept_than_is_shown(plan_of: PlanOf) -> None:
+    """A memory that groups cannot fill is the same as a smaller one: the plan says so."""
+    plan = plan_of(STREAM + "strategy: {name: replay, kept: 6}\nmeta: none\n")
+    assert "random_init keeps 6 examples of each class, and is shown 5" in plan.warnings
+
+
 def test_settings_tell_the_report_of_the_stream(plan_of: PlanOf) -> None:
     """The plan holds what a report has to know of a protocol, and no more in other suites."""
     settings = plan_of().settings
@@ -186,10 +192,6 @@ MISTAKES = [
         ":6: evaluate.planner: 8 elites of 4 plans. Take fewer, or more plans.",
     ),
     ("strategy: naive", ":6: strategy: a strategy without a stream."),
-    (
-        STREAM + "strategy: {name: replay, kept: 6}",
-        "keeps 6 examples of each class, and is shown 5",
-    ),
     (
         f"{EVALUATE.replace(', groups: 3', '')}, scenario: domain, domains: turns}}",
         ":6: evaluate.domains: no pretext is named 'turns'.",

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
-from types import SimpleNamespace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -177,7 +176,7 @@ def test_maml_on_a_quadratic_has_its_closed_form(
     order: Literal[1, 2], vectorised: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After k steps theta' = s + (I - rA)^k (theta - s); order 2 is (I - rA)^k B (theta' - q)."""
-    monkeypatch.setattr("bench.schemes.F", SimpleNamespace(cross_entropy=quadratic))
+    monkeypatch.setattr("bench.schemes.loss_of", quadratic)
     random, rate, steps, size = np.random.default_rng(0), 0.07, 4, 5
     a, b = (m @ m.T for m in random.normal(size=(2, size, size)))
     theta, s, q = random.normal(size=(3, size))

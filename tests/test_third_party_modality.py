@@ -8,7 +8,7 @@ import pytest
 from tests.pages import Followed, complaints, follow
 
 PAGE = Path(__file__).parents[1] / "docs" / "adding_a_modality.md"
-PLUGINS = ("modality/table", "data/digits", "encoder/mlp", "augment/swapped")
+PLUGINS = ("modality/table", "data/digits", "encoder/perceptron", "augment/swapped")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_a_new_kind_of_data_goes_the_whole_way(page: Followed) -> None:
     with (page.folder / "tables.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["status"] for row in rows} == {"done"}
-    assert {row["encoder"] for row in rows} == {"mlp", "raw"}
+    assert {row["encoder"] for row in rows} == {"perceptron", "raw"}
     assert {row["variant"] for row in rows} >= {"simclr + protonet", "UMTRA", "raw_neighbour"}
     text = (page.folder / "reports" / "tables" / "index.md").read_text()
     assert "glyphs" not in text

@@ -109,6 +109,18 @@ FAULTS: list[tuple[Check, type[AbstractPlugin], Mapping[str, object], str]] = [
         "finite differences of its loss",
     ),
     (
+        metatrain.numbers_are_learned_as_claimed,
+        Maml,
+        {"meta_gradient": first_order},
+        "finite differences of its loss",
+    ),
+    (
+        metatrain.numbers_are_learned_as_claimed,
+        Protonet,
+        {"refuses": lambda self, setting: None},
+        "it does not say values, but does not refuse tasks of numbers",
+    ),
+    (
         metatrain.descending_makes_the_loss_smaller,
         Protonet,
         direction_times(-1.0),
