@@ -4,10 +4,11 @@ A model of the dynamics, f(s, a), predicts by how much the state changes (as PIL
 processes, Deisenroth and Rasmussen 2011), not the next state, which a model that knows nothing has
 nearly right already. With x a transition, of which the encoder sees state and action and not the
 change d, the loss is the
-    mean over transitions and numbers of the state of (f(x) - d)^2,
-in units of the data's scales. Transitions come from every environment of the training split at
-once, and none says which: what is learned is one model for all of them, and where they differ, the
-mean of what they do. The head is kept, since the model is of use with it alone.
+    mean over transitions and the D numbers of a row of (f(x) - d)^2,
+in units of the data's scales; in the action's place d is 0. Transitions come from every environment
+of the training split at once, and none says which: what is learned is one model for all of them,
+and where they differ, the mean of what they do. The head is kept, since the model is of use with it
+alone.
 
 Shapes: B transitions, 2 rows (state and action; change), D numbers of a row.
 """

@@ -230,7 +230,8 @@ class Driver:
             worlds,
             self._planner.real_steps,
             resets=resets,
-            rngs=[generator(self._place.device, "random policy", *one) for one in at],
+            # On the CPU: what rows are held against is then the same on every machine.
+            rngs=[generator(torch.device("cpu"), "random policy", *one) for one in at],
         )
         return driven.returns.reshape(-1, 2), random.returns
 

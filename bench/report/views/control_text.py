@@ -15,7 +15,7 @@ from bench.report.views.speed_text import rates
 GOES = {
     "better": "yes",
     "worse": "no, it is worse",
-    "equivalent": "no, nothing changes",
+    "equivalent": "no, the numbers are the same",
     "undecided": "undecided",
 }
 Found = Callable[[Controlled], Comparison | None]
@@ -32,9 +32,9 @@ def _of_block(found: Control) -> Iterator[str]:
         yield f"No row of {title} is done: nothing is said of adaptation."
         return
     last = found.steps[-1]
-    do, steps, make = ("Does", "step", "makes") if last == 1 else ("Do", "steps", "make")
+    do, steps = ("Does", "step") if last == 1 else ("Do", "steps")
     yield (
-        f"**{do} {last} {steps} on {found.block.amount} of an unseen environment {make} "
+        f"**{do} {last} {steps} on {found.block.amount} of an unseen environment make "
         f"predictions better?** ({title}; mean squared error)"
     )
     yield from _lines(found, "After minus before", lambda one: one.error.change, _from_to)
