@@ -12,6 +12,8 @@ from bench.errors import UserError
 from bench.form import Form
 from bench.options import Options
 from bench.plan import Plan, make_plan
+from bench.report.preview import plan_text
+from bench.store import Store
 from bench.suite import read_suite, with_options
 
 HEAD = "name: stream\ndata: glyphs\nways: 4\nshots: 5\nseeds: 2\n"
@@ -182,6 +184,24 @@ def test_numbers_are_tested_by_control_alone(tmp_path: Path, test: str) -> None:
     with pytest.raises(UserError) as caught:
         make_plan(read_suite(path), Options().facts_of())
     assert "of which numbers are predicted. Write evaluate: {protocol: control" in str(caught.value)
+
+
+def test_the_cost_of_control_is_the_planners(tmp_path: Path, plan_of: PlanOf) -> None:
+    """What a plan costs is estimated for a small network, and a test by what is imagined there."""
+    path, store = tmp_path / "suite.yaml", Store(tmp_path / "results")
+
+    def estimate(population: int) -> str:
+        planner = f"{{population: {population}, elites: 2, real_steps: 1000}}"
+        own = f"evaluate: {{protocol: control, episodes: 2, queries: 10, planner: {planner}}}\n"
+        path.write_text(f"name: a\nshots: 5\nseeds: 1\n{NUMBERS}{own}meta: none\n")
+        text = plan_text(make_plan(read_suite(path), Options().facts_of()), store)
+        (line,) = [one for one in text.splitlines() if one.startswith("cost: ")]
+        assert "else from constants for a small network on one CPU core" in line
+        return line.partition("evaluate ")[2].partition(",")[0]
+
+    assert (estimate(100), estimate(1000)) == ("13 s", "2.1 min")  # 7e-7 s for each of 18 million
+    streamed = plan_text(plan_of(), store)
+    assert "else from constants for Conv4-64 on one CPU core" in streamed
 
 
 MISTAKES = [

@@ -23,6 +23,8 @@ SECONDS_PER_EXAMPLE = {
     "evaluate": 6e-4,
     "audit": 6e-4,
 }
+OF_NUMBERS = {"pretrain": 1e-5, "metatrain": 5e-5, "evaluate": 7e-7, "audit": 1e-6}
+"""The same of a small network of numbers; a test there counts what a planner imagines."""
 ANSWERS = 5  # passes of a row's audit, in float64, for each of an evaluation of as many episodes
 WHOLE_SET = 10_000  # the audit of 60,000 examples costs as much as this many passes: 4 s
 
@@ -113,18 +115,20 @@ def _cost(plan: Plan, store: Store) -> str:
     frozen = still(plan)
     rates = _rates(store, frozen)
     seconds = {kind: 0.0 for kind in KINDS}
+    numbers = plan.settings.get("protocol") == "control"
+    constants = OF_NUMBERS if numbers else SECONDS_PER_EXAMPLE
     measured = 0
     for spec in left:
         rate = rates.get(_likeness(spec.kind, spec.inputs))
         measured += rate is not None
         seconds[spec.kind] += examples(spec.kind, spec.inputs, frozen) * (
-            SECONDS_PER_EXAMPLE[spec.kind] if rate is None else rate
+            constants[spec.kind] if rate is None else rate
         )
     parts = ", ".join(f"{kind} {words.duration(s)}" for kind, s in seconds.items() if s)
     return (
         f"cost: about {words.duration(sum(seconds.values()))} on one worker ({parts}); rough: from "
-        f"like stages in the store for {measured} of {len(left)}, else from constants for Conv4-64 "
-        "on one CPU core"
+        f"like stages in the store for {measured} of {len(left)}, else from constants for "
+        f"{'a small network' if numbers else 'Conv4-64'} on one CPU core"
     )
 
 
@@ -193,17 +197,26 @@ def examples(kind: str, inputs: Mapping[str, Json], frozen: frozenset[str]) -> i
     """Return the examples that pass the encoder in a stage: its budget, or its episodes'."""
     if kind == "audit":
         row = inputs["subject"] == "row"
-        return ANSWERS * examples("evaluate", inputs, frozen) if row else WHOLE_SET
+        asked = {**inputs, "planner": None}  # it predicts, and drives nowhere
+        return ANSWERS * examples("evaluate", asked, frozen) if row else WHOLE_SET
     if kind != "evaluate":
         return int(inputs["budget"]["examples"])
     if inputs.get("protocol") == "continual":
         return _streams(inputs, frozen)
+    if inputs.get("planner"):
+        return _imagined(inputs["episodes"], inputs["planner"])
     if inputs.get("protocol"):
         return _few_steps(inputs)
     steps = 0 if inputs["meta"]["name"] in frozen else inputs["readouts"][-1]
     readouts = len(inputs["readouts"]) if steps else 1
     support = inputs["shots"] * max(steps, 1)
     return int(inputs["episodes"] * inputs["ways"] * (support + inputs["queries"] * readouts))
+
+
+def _imagined(episodes: int, planner: Mapping[str, int]) -> int:
+    """Return the steps that a planner imagines with two models of each environment."""
+    plans = planner["iterations"] * planner["population"] * planner["horizon"]
+    return 2 * episodes * planner["real_steps"] * plans
 
 
 def _streams(inputs: Mapping[str, Json], frozen: frozenset[str]) -> int:
